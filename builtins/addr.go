@@ -1,0 +1,128 @@
+package builtins
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"nsscript/runtime/lab"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// plainAddr is an address without options.
+func plainAddr(p any) lab.AddrSpec { return lab.AddrSpec{Prefix: p.(netip.Prefix), Scope: -1} }
+
+func (env *Env) address(a *lab.Address) *Record {
+	family := "inet"
+	if a.IP.Is6() {
+		family = "inet6"
+	}
+	return record("address", a.Prefix().String(), a,
+		field{"ip", starlark.String(a.IP.String())}, field{"prefixlen", starlark.MakeInt(a.PrefixLen)},
+		field{"cidr", starlark.String(a.Prefix().String())}, field{"network", starlark.String(a.Prefix().Masked().String())},
+		field{"family", starlark.String(family)}, field{"link", env.link(a.Link)},
+		field{"scope", starlark.String(lab.ScopeName(a.Scope))}, field{"broadcast", addrText(a.Broadcast)},
+		field{"peer", addrText(a.Peer)}, field{"label", text(a.Label)}, field{"flags", strs(a.Flags)})
+}
+
+// addrRows are addresses as `ip -br addr` prints them: a line for each link.
+// With ns, links without an address have a line too.
+func (env *Env) addrRows(ns *lab.Namespace, addrs []*lab.Address) (*Rows, error) {
+	r := &Rows{}
+	for _, a := range addrs {
+		r.items = append(r.items, env.address(a))
+	}
+	var links []*lab.Link
+	var infos []*lab.LinkInfo
+	if ns != nil {
+		var err error
+		if links, infos, err = ns.Links(); err != nil {
+			return nil, err
+		}
+	} else {
+		for _, a := range addrs {
+			if len(links) == 0 {
+				info, err := a.Link.Info()
+				if err != nil {
+					return nil, err
+				}
+				links, infos = append(links, a.Link), append(infos, info)
+			}
+		}
+	}
+	r.cells = func() [][]string {
+		var cells [][]string
+		for i, k := range links {
+			var own []string
+			for _, a := range addrs {
+				if a.Link == k {
+					own = append(own, a.Prefix().String())
+				}
+			}
+			cells = append(cells, []string{shownName(k, infos[i]), strings.ToUpper(infos[i].State), strings.Join(own, " ")})
+		}
+		return cells
+	}
+	return r, nil
+}
+
+const familyAddrs = "Addresses, routes, neighbours"
+
+var addrSpecs = []*Spec{{
+	Name: "addr", Family: familyAddrs, Returns: "address, or a list of them", Like: "ip addr add ADDRESS dev LINK",
+	Doc: "Puts addresses on a link. Without a prefix length it is the longest, as for `ip`. There is no broadcast address unless " +
+		"broadcast=\"+\" (the subnet's highest) or one is given. 127.0.0.0/8 gets scope host, others global.",
+	Params: []Param{
+		required("link", tLink, "the link"), variadic("addresses", tPrefix, "such as \"10.1.1.1/24\""),
+		keyword("peer", tPrefix, "", "the other end of a point-to-point link"),
+		keyword("scope", tScope, "", "global, site, link or host"),
+		keyword("broadcast", tString, "", "an address, or \"+\""),
+		keyword("label", tString, "", "an old-style name like eth0:1"),
+		keyword("nodad", tBool, "False", "no duplicate address detection for this one"),
+		keyword("valid", tDuration, "", "for how long it is valid; for ever unless given"),
+		keyword("preferred", tDuration, "", "for how long it is preferred"),
+	},
+	Example: "a, b = veth(\"a\", \"b\")\nx = addr(a, \"10.1.1.1/24\", broadcast=\"+\")\n" +
+		"expect.eq((x.ip, x.prefixlen, x.broadcast), (\"10.1.1.1\", 24, \"10.1.1.255\"))\nexpect.eq(a.addrs[0].cidr, \"10.1.1.1/24\")",
+	Fn: addAddr,
+}}
+
+func addAddr(c *Call) (starlark.Value, error) {
+	k := get[*lab.Link](c, "link", nil)
+	prefixes := all[netip.Prefix](c, "addresses")
+	if len(prefixes) == 0 {
+		return nil, lab.Usage(`like addr(link, "10.1.1.1/24")`, "addr: no address was given")
+	}
+	var made []starlark.Value
+	for _, p := range prefixes {
+		s := lab.AddrSpec{Prefix: p, Scope: get(c, "scope", -1), Label: get(c, "label", ""), NoDAD: get(c, "nodad", false),
+			Peer: get(c, "peer", netip.Prefix{}), Valid: get(c, "valid", time.Duration(0)), Preferred: get(c, "preferred", time.Duration(0))}
+		if s.Preferred > 0 && s.Valid > 0 && s.Preferred > s.Valid {
+			return nil, lab.Usage("", "addr: preferred= is longer than valid=")
+		}
+		switch b := get(c, "broadcast", ""); b {
+		case "":
+		case "+":
+			s.Broadcast = lab.BroadcastOf(p)
+		default:
+			ip, err := netip.ParseAddr(b)
+			if err != nil || !ip.Is4() {
+				return nil, lab.Usage(`a good one is broadcast="+"`, "addr: broadcast: %q is no IPv4 address", b)
+			}
+			s.Broadcast = ip
+		}
+		a, err := k.AddAddr(c.Ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, c.Env.address(a))
+	}
+	if len(made) == 1 {
+		return made[0], nil
+	}
+	return starlark.NewList(made), nil
+}

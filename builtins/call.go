@@ -1,0 +1,258 @@
+package builtins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"go.starlark.net/starlark"
+
+	"nsscript/runtime/event"
+	"nsscript/runtime/lab"
+)
+
+// Call is one call of a builtin, unpacked.
+type Call struct {
+	// Ctx ends with the script's deadline; it carries the position.
+	Ctx    context.Context
+	Env    *Env
+	Thread *starlark.Thread
+
+	spec   *Spec
+	values []any // nil where the argument was left out or None
+}
+
+// errType makes the wrapper say which type was wanted.
+var errType = errors.New("wrong type")
+
+// builtin makes the Starlark value of a Spec. Every builtin passes through
+// here: it unpacks the arguments, knows the position, and keeps a panic, which
+// is a bug of ours, from the user.
+func (s *Spec) builtin(env *Env) *starlark.Builtin {
+	return starlark.NewBuiltin(s.Name, func(t *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (result starlark.Value, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				result, err = nil, bug(s.Name, p)
+			}
+		}()
+		c := &Call{Env: env, Thread: t, spec: s}
+		c.Ctx = event.WithPos(env.context(t), func() event.Pos { return position(t) })
+		if err := c.unpack(args, kwargs); err != nil {
+			return nil, err
+		}
+		v, err := s.Fn(c)
+		if err != nil {
+			return nil, c.interrupted(err)
+		}
+		if v == nil {
+			v = starlark.None
+		}
+		return v, nil
+	})
+}
+
+// bug is a panic of ours, as an error.
+func bug(name string, p any) error {
+	if os.Getenv("NSSCRIPT_DEBUG") != "" {
+		os.Stderr.Write(debug.Stack())
+	}
+	return &lab.Error{Op: fmt.Sprintf("%s: internal error: %v", name, p), Kind: "bug",
+		Hint: "this is a bug in nsscript; with NSSCRIPT_DEBUG=1 it prints where"}
+}
+
+// interrupted replaces the consequences of the end of the run by its reason.
+func (c *Call) interrupted(err error) error {
+	if c.Env.Ctx.Err() != nil && errors.Is(err, c.Env.Ctx.Err()) {
+		return context.Cause(c.Env.Ctx)
+	}
+	return err
+}
+
+// position is where in the script a builtin was called: the innermost frame
+// that is not a builtin's.
+func position(t *starlark.Thread) event.Pos {
+	for depth := 0; depth < t.CallStackDepth(); depth++ {
+		if f := t.CallFrame(depth); f.Pos.Line > 0 {
+			return event.Pos{File: f.Pos.Filename(), Line: int(f.Pos.Line), Col: int(f.Pos.Col)}
+		}
+	}
+	return event.Pos{}
+}
+
+// unpack assigns the arguments to the Spec's parameters.
+func (c *Call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) error {
+	c.values = make([]any, len(c.spec.Params))
+	given := make([]bool, len(c.spec.Params))
+	next := 0
+	for i, p := range c.spec.Params {
+		if p.Variadic {
+			var rest []any
+			for n, v := range args[min(next, len(args)):] {
+				value, err := c.convert(p, v)
+				if err != nil {
+					return fmt.Errorf("%w (argument %d)", err, next+n+1)
+				}
+				rest = append(rest, value)
+			}
+			c.values[i], given[i], next = rest, true, len(args)
+			continue
+		}
+		if p.KeywordOnly || next >= len(args) {
+			continue
+		}
+		if err := c.set(i, args[next]); err != nil {
+			return err
+		}
+		given[i] = true
+		next++
+	}
+	if next < len(args) {
+		return c.tooMany(len(args), next)
+	}
+	for _, kv := range kwargs {
+		name := string(kv[0].(starlark.String))
+		i := c.index(name)
+		if i < 0 || c.spec.Params[i].Variadic {
+			return c.unknown(name)
+		}
+		if given[i] {
+			return lab.Usage("", "%s: %s is given twice", c.spec.Name, name)
+		}
+		if err := c.set(i, kv[1]); err != nil {
+			return err
+		}
+		given[i] = true
+	}
+	for i, p := range c.spec.Params {
+		if p.Required && !given[i] {
+			return lab.Usage(c.spec.Signature(), "%s: %s= is missing", c.spec.Name, p.Name)
+		}
+	}
+	return nil
+}
+
+func (c *Call) tooMany(got, taken int) error {
+	hint := c.spec.Signature()
+	for i, p := range c.spec.Params {
+		if i >= taken && p.KeywordOnly {
+			hint = "options are given by name, like " + p.Name + "=…: " + hint
+			break
+		}
+	}
+	return lab.Usage(hint, "%s takes %d arguments by position, got %d", c.spec.Name, taken, got)
+}
+
+func (c *Call) unknown(name string) error {
+	var names []string
+	for _, p := range c.spec.Params {
+		names = append(names, p.Name)
+	}
+	hint := c.spec.Signature()
+	if near := lab.Nearest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %s=?", near)
+	}
+	return lab.Usage(hint, "%s has no parameter %s", c.spec.Name, name)
+}
+
+func (c *Call) index(name string) int {
+	for i, p := range c.spec.Params {
+		if p.Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// set converts one argument. None is what was left out, unless the type takes it.
+func (c *Call) set(i int, v starlark.Value) error {
+	p := c.spec.Params[i]
+	if v == starlark.None && !p.Required && p.Type != tAny {
+		return nil
+	}
+	value, err := c.convert(p, v)
+	if err != nil {
+		return err
+	}
+	c.values[i] = value
+	return nil
+}
+
+func (c *Call) convert(p Param, v starlark.Value) (any, error) {
+	value, err := p.Type.Convert(c, v)
+	if err == nil {
+		return value, nil
+	}
+	hint := ""
+	if p.Type.Good != "" {
+		hint = "a good one is " + p.Name + "=" + p.Type.Good
+	}
+	var known *lab.Error
+	switch {
+	case errors.Is(err, errType):
+		return nil, lab.Usage(hint, "%s: %s: got %s, want %s", c.spec.Name, p.Name, describe(v), p.Type.Name)
+	case errors.As(err, &known):
+		if known.Hint != "" {
+			hint = known.Hint
+		}
+		return nil, &lab.Error{Op: fmt.Sprintf("%s: %s: %s", c.spec.Name, p.Name, known.Error()), Kind: known.Kind, Hint: hint}
+	}
+	return nil, lab.Usage(hint, "%s: %s: %v", c.spec.Name, p.Name, err)
+}
+
+// describe names a value in a complaint: its type, and itself when it is short.
+func describe(v starlark.Value) string {
+	switch v.(type) {
+	case starlark.String, starlark.Int, starlark.Float, starlark.Bool:
+		if s := v.String(); len(s) <= 40 {
+			return v.Type() + " " + s
+		}
+	}
+	return v.Type()
+}
+
+// Given tells whether a parameter was given (and not None).
+func (c *Call) Given(name string) bool { return c.values[c.at(name)] != nil }
+
+// at finds a parameter; asking for one that the Spec does not declare is a bug.
+func (c *Call) at(name string) int {
+	i := c.index(name)
+	if i < 0 {
+		panic("no parameter " + name)
+	}
+	return i
+}
+
+// get returns an argument, or def when it was left out.
+func get[T any](c *Call, name string, def T) T {
+	if v := c.values[c.at(name)]; v != nil {
+		return v.(T)
+	}
+	return def
+}
+
+// pointer returns an argument, or nil when it was left out.
+func pointer[T any](c *Call, name string) *T {
+	if v, ok := c.values[c.at(name)].(T); ok {
+		return &v
+	}
+	return nil
+}
+
+// all returns the arguments of a variadic parameter.
+func all[T any](c *Call, name string) []T {
+	var list []T
+	for _, v := range get[[]any](c, name, nil) {
+		list = append(list, v.(T))
+	}
+	return list
+}
+
+// Blocking runs what waits without the interpreter lock, so that waiting
+// overlaps. fn must not touch Starlark values.
+func (c *Call) Blocking(fn func()) {
+	c.Env.lock.Unlock()
+	defer c.Env.lock.Lock()
+	fn()
+}

@@ -1,0 +1,223 @@
+package builtins
+
+import (
+	"fmt"
+	"strings"
+
+	"go.starlark.net/syntax"
+
+	"nsscript/builtins/std"
+	"nsscript/runtime/lab"
+)
+
+// Index lists every builtin and library function, a line each.
+func Index() string {
+	var b strings.Builder
+	family := ""
+	for _, s := range Specs() {
+		if s.Family != family {
+			if family != "" {
+				b.WriteByte('\n')
+			}
+			family = s.Family
+			b.WriteString(family + "\n")
+		}
+		fmt.Fprintf(&b, "  %-20s %s\n", s.Name, firstSentence(s.Doc))
+	}
+	for _, f := range libraryFunctions() {
+		if f.lib != family {
+			family = f.lib
+			fmt.Fprintf(&b, "\n%s\n", family)
+		}
+		fmt.Fprintf(&b, "  %-20s %s\n", f.name, firstSentence(f.doc))
+	}
+	return b.String()
+}
+
+func firstSentence(doc string) string {
+	if i := strings.Index(doc, ". "); i >= 0 {
+		doc = doc[:i+1]
+	}
+	first, _, _ := strings.Cut(doc, "\n")
+	return first
+}
+
+// Page is the page of a builtin ("veth", "expect.eq") or of a library function
+// ("@lab.connect", "connect"); "" and a proposal when there is none.
+func Page(name string) (page, near string) {
+	s, near := Find(name)
+	if s != nil {
+		return s.page(), ""
+	}
+	for _, f := range libraryFunctions() {
+		if name == f.name || name == f.lib+"."+f.name {
+			return f.page(), ""
+		}
+		if near == "" && lab.Nearest(name, []string{f.name}) != "" {
+			near = f.name
+		}
+	}
+	return "", near
+}
+
+func (s *Spec) page() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%s\n", s.Signature(), wrap(s.Doc, 80))
+	if len(s.Params) > 0 {
+		b.WriteString("\n")
+		for _, p := range s.Params {
+			fmt.Fprintf(&b, "  %-22s %s: %s\n", p.Name, p.Type.Name, p.Doc)
+		}
+	}
+	if s.Returns != "" {
+		fmt.Fprintf(&b, "\nReturns %s.\n", s.Returns)
+	}
+	if s.Like != "" {
+		fmt.Fprintf(&b, "\nLike: %s\n", s.Like)
+	}
+	if s.Example != "" {
+		fmt.Fprintf(&b, "\nExample:\n%s\n", indent(s.Example))
+	}
+	return b.String()
+}
+
+func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
+
+// wrap breaks a paragraph into lines.
+func wrap(text string, width int) string {
+	var lines []string
+	line := ""
+	for _, w := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(w) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += w
+	}
+	return strings.Join(append(lines, line), "\n")
+}
+
+// Reference is docs/reference.md.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("# Reference\n\nEvery builtin and every function of the standard library. This page is generated\n" +
+		"from the code: `nsscript doc --markdown > docs/reference.md`.\n")
+	family := ""
+	for _, s := range Specs() {
+		if s.Family != family {
+			family = s.Family
+			fmt.Fprintf(&b, "\n## %s\n", family)
+		}
+		b.WriteString(s.markdown())
+	}
+	for _, f := range libraryFunctions() {
+		if f.lib != family {
+			family = f.lib
+			fmt.Fprintf(&b, "\n## `load(%q, …)`\n\n%s\n", family, libraryDoc(f.lib))
+		}
+		fmt.Fprintf(&b, "\n### %s\n\n`%s`\n\n%s\n", f.name, f.signature, f.doc)
+	}
+	return b.String()
+}
+
+func (s *Spec) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n### %s\n\n`%s`", s.Name, s.Signature())
+	if s.Returns != "" {
+		fmt.Fprintf(&b, " → %s", s.Returns)
+	}
+	fmt.Fprintf(&b, "\n\n%s\n", s.Doc)
+	if s.Like != "" {
+		fmt.Fprintf(&b, "\nLike `%s`.\n", s.Like)
+	}
+	if len(s.Params) > 0 {
+		b.WriteString("\n| parameter | what | |\n|---|---|---|\n")
+		for _, p := range s.Params {
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", p.Name, p.Doc, strings.ReplaceAll(p.Type.Name, "|", "\\|"))
+		}
+	}
+	if s.Example != "" {
+		fmt.Fprintf(&b, "\n```python\n%s\n```\n", s.Example)
+	}
+	return b.String()
+}
+
+// libraryFunction is a public function of the standard library.
+type libraryFunction struct {
+	lib, name, signature, doc string
+}
+
+func (f *libraryFunction) page() string {
+	return fmt.Sprintf("load(%q, %q)\n%s\n\n%s\n", f.lib, f.name, f.signature, f.doc)
+}
+
+// libraryFunctions reads them off the libraries' source.
+func libraryFunctions() []*libraryFunction {
+	var all []*libraryFunction
+	for _, lib := range std.Names() {
+		f := libraryFile(lib)
+		for _, stmt := range f.Stmts {
+			def, ok := stmt.(*syntax.DefStmt)
+			if !ok || strings.HasPrefix(def.Name.Name, "_") {
+				continue
+			}
+			var params []string
+			for _, p := range def.Params {
+				params = append(params, paramText(p))
+			}
+			all = append(all, &libraryFunction{lib, def.Name.Name,
+				fmt.Sprintf("%s(%s)", def.Name.Name, strings.Join(params, ", ")), docstring(def.Body)})
+		}
+	}
+	return all
+}
+
+func libraryFile(lib string) *syntax.File {
+	source, err := std.Read(strings.TrimPrefix(lib, "@"))
+	if err != nil {
+		panic(err) // the library is embedded
+	}
+	f, err := (&syntax.FileOptions{}).Parse(lib, source, 0)
+	if err != nil {
+		panic(err) // and tested
+	}
+	return f
+}
+
+func libraryDoc(lib string) string { return docstring(libraryFile(lib).Stmts) }
+
+// docstring is the text that a body begins with, without its indentation.
+func docstring(body []syntax.Stmt) string {
+	if len(body) == 0 {
+		return ""
+	}
+	e, ok := body[0].(*syntax.ExprStmt)
+	if !ok {
+		return ""
+	}
+	lit, ok := e.X.(*syntax.Literal)
+	if !ok {
+		return ""
+	}
+	text, _ := lit.Value.(string)
+	return strings.TrimSpace(strings.ReplaceAll(text, "\n    ", "\n"))
+}
+
+func paramText(e syntax.Expr) string {
+	switch e := e.(type) {
+	case *syntax.Ident:
+		return e.Name
+	case *syntax.UnaryExpr:
+		if e.X == nil {
+			return e.Op.String()
+		}
+		return e.Op.String() + paramText(e.X)
+	case *syntax.BinaryExpr:
+		return paramText(e.X) + "=" + paramText(e.Y)
+	case *syntax.Literal:
+		return e.Raw
+	}
+	return "…"
+}

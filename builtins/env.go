@@ -1,0 +1,84 @@
+package builtins
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	starjson "go.starlark.net/lib/json"
+	starmath "go.starlark.net/lib/math"
+	"go.starlark.net/starlark"
+
+	"nsscript/runtime/event"
+	"nsscript/runtime/lab"
+)
+
+// Env is what the builtins of one run share.
+type Env struct {
+	// Ctx ends with the run: deadline, interruption.
+	Ctx context.Context
+	// Lab is where operations go.
+	Lab *lab.Lab
+	// Out is where print() writes.
+	Out io.Writer
+	// Args are the script's name=value arguments, for param().
+	Args map[string]string
+	// Failed is told of every failed check; it prints.
+	Failed func(CheckFailure)
+	// Note is told what a user may want to know (the choice of an address).
+	Note func(format string, args ...any)
+	// NewThread makes a Starlark thread with this run's limits, for parallel().
+	NewThread func(name string) *starlark.Thread
+	// Root is the main script; a failed check is shown at its line.
+	Main string
+
+	lock   sync.Mutex // the interpreter lock
+	began  time.Time
+	checks checks
+	root   *Namespace
+}
+
+// New completes an Env and returns the names that scripts find predeclared.
+func New(env *Env) starlark.StringDict {
+	env.began = time.Now()
+	env.root = &Namespace{ns: env.Lab.Root, env: env}
+	names := starlark.StringDict{"root": env.root, "json": starjson.Module, "math": starmath.Module}
+	groups := map[string]*group{}
+	for _, s := range registry() {
+		addBuiltin(names, groups, s, env)
+	}
+	return names
+}
+
+// Lock takes the interpreter lock: Starlark code of one lab never runs in two
+// places at once.
+func (env *Env) Lock() { env.lock.Lock() }
+
+// Unlock gives the interpreter lock back.
+func (env *Env) Unlock() { env.lock.Unlock() }
+
+const contextKey = "nsscript.ctx"
+
+// context is the thread's own context (parallel() cancels one), or the run's.
+func (env *Env) context(t *starlark.Thread) context.Context {
+	if ctx, ok := t.Local(contextKey).(context.Context); ok {
+		return ctx
+	}
+	return env.Ctx
+}
+
+// Summary counts the checks so far.
+func (env *Env) Summary() (checks, failed int) {
+	env.checks.mu.Lock()
+	defer env.checks.mu.Unlock()
+	return env.checks.count, env.checks.failed
+}
+
+// CheckFailure is a failed expect or require.
+type CheckFailure struct {
+	Check string    // "expect.eq"
+	Text  string    // both values, the message
+	Pos   event.Pos // the outermost line of the script
+	Via   []event.Pos
+}

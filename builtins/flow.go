@@ -1,0 +1,222 @@
+package builtins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"nsscript/runtime/event"
+	"nsscript/runtime/lab"
+)
+
+const familyFlow = "Structure of a script"
+
+var flowSpecs = []*Spec{
+	{
+		Name: "catch", Family: familyChecks, Returns: "error: message op errno kind pos hint; or None",
+		Doc:     "Calls a function and returns its error as a value, or None. It does not stop failed checks, fail() and skip().",
+		Params:  []Param{required("fn", tCallable, "the function")},
+		Example: "veth(\"a\", \"b\")\ne = catch(lambda: veth(\"a\", \"c\"))\nexpect.eq(e.errno, \"EEXIST\")\nexpect.eq(catch(lambda: None), None)",
+		Fn: func(c *Call) (starlark.Value, error) {
+			_, err := starlark.Call(c.Thread, get[starlark.Callable](c, "fn", nil), nil, nil)
+			if err == nil {
+				return starlark.None, nil
+			}
+			if passes(err) || c.Ctx.Err() != nil {
+				return nil, err
+			}
+			return c.Env.failure(err), nil
+		},
+	},
+	{
+		Name: "fail", Family: familyChecks,
+		Doc:    "Fails with a message, as a failed require does.",
+		Params: []Param{required("message", tString, "what is wrong")},
+		Fn: func(c *Call) (starlark.Value, error) {
+			pos, via := c.outermost()
+			f := CheckFailure{Check: "fail", Text: get(c, "message", ""), Pos: pos, Via: via}
+			if t, ok := c.Thread.Local(trialKey).(*trial); ok {
+				t.failures = append(t.failures, f)
+			} else {
+				c.Env.report(f)
+			}
+			return nil, &Stop{f.Text}
+		},
+	},
+	{
+		Name: "skip", Family: familyChecks,
+		Doc:    "Ends the script because it cannot run here; a script that checked nothing before exits with 4.",
+		Params: []Param{required("reason", tString, "what is missing")},
+		Fn: func(c *Call) (starlark.Value, error) {
+			return nil, &Skip{get(c, "reason", ""), position(c.Thread)}
+		},
+	},
+	{
+		Name: "sleep", Family: familyFlow,
+		Doc:     "Waits. Other functions of parallel() go on meanwhile.",
+		Params:  []Param{required("duration", tDuration, "in seconds, or with a unit")},
+		Example: "t = now()\nsleep(\"20ms\")\nexpect.ge(now() - t, 0.02)",
+		Fn: func(c *Call) (starlark.Value, error) {
+			whole := true
+			c.Blocking(func() { whole = sleepFor(c.Ctx, get(c, "duration", time.Duration(0))) })
+			if !whole {
+				return nil, context.Cause(c.Ctx)
+			}
+			return nil, nil
+		},
+	},
+	{
+		Name: "now", Family: familyFlow, Returns: "seconds, a float",
+		Doc:     "The time since the script began, by a clock that only goes forward.",
+		Example: "t = now()\nexpect.ge(now(), t)",
+		Fn:      func(c *Call) (starlark.Value, error) { return seconds(time.Since(c.Env.began)), nil },
+	},
+	{
+		Name: "param", Family: familyFlow, Returns: "the value",
+		Doc: "Declares what `nsscript FILE name=value` may set, typed by its default. A name that no param declares is an error before anything is built.",
+		Params: []Param{required("name", tString, "its name"), required("default", tAny, "the value unless set"),
+			keyword("help", tString, "", "a line for people"), keyword("cases", tAny, "", "values to test, a run each")},
+		Example: "hosts = param(\"hosts\", 4, help=\"how many\")\nexpect.eq(hosts, 4)",
+		Fn:      param,
+	},
+	{
+		Name: "parallel", Family: familyFlow, Returns: "list of results, in order",
+		Doc:    "Calls functions at once: their waiting overlaps, their evaluation does not. The first error cancels the others and is raised.",
+		Params: []Param{required("functions", listOf(tCallable, "a list of functions"), "what to call")},
+		Example: "t = now()\nexpect.eq(parallel([lambda: sleep(\"50ms\"), lambda: 7]), [None, 7])\n" +
+			"parallel([lambda: sleep(\"50ms\")] * 10)\nexpect.lt(now() - t, 0.4)",
+		Fn: parallel,
+	},
+}
+
+// failure is an error as a value.
+func (env *Env) failure(err error) *Record {
+	reason := cause(err)
+	op, kind, hint := starlark.Value(starlark.None), "script", starlark.Value(starlark.None)
+	var e *lab.Error
+	if errors.As(err, &e) {
+		op, kind, hint = starlark.String(e.Op), e.Kind, text(e.Hint)
+	}
+	pos := starlark.Value(starlark.None)
+	var ev *starlark.EvalError
+	if errors.As(err, &ev) {
+		for _, f := range ev.CallStack {
+			if f.Pos.Line > 0 {
+				pos = starlark.String(f.Pos.String())
+			}
+		}
+	}
+	return record("error", reason.Error(), nil,
+		field{"message", starlark.String(reason.Error())}, field{"op", op}, field{"errno", text(lab.Errno(err))},
+		field{"kind", starlark.String(kind)}, field{"pos", pos}, field{"hint", hint})
+}
+
+func param(c *Call) (starlark.Value, error) {
+	name, def := get(c, "name", ""), get[starlark.Value](c, "default", starlark.None)
+	given, ok := c.Env.Args[name]
+	if !ok {
+		return def, nil
+	}
+	bad := func(want string) error {
+		return lab.Usage("", "%s=%s: %q is not %s", name, given, given, want)
+	}
+	switch def.(type) {
+	case starlark.Bool:
+		switch strings.ToLower(given) {
+		case "true", "1", "yes", "on":
+			return starlark.True, nil
+		case "false", "0", "no", "off":
+			return starlark.False, nil
+		}
+		return nil, bad("True or False")
+	case starlark.Int:
+		n, err := strconv.ParseInt(given, 0, 64)
+		if err != nil {
+			return nil, bad("a whole number")
+		}
+		return starlark.MakeInt64(n), nil
+	case starlark.Float:
+		f, err := strconv.ParseFloat(given, 64)
+		if err != nil {
+			return nil, bad("a number")
+		}
+		return starlark.Float(f), nil
+	case starlark.String, starlark.NoneType:
+		return starlark.String(given), nil
+	}
+	return nil, lab.Usage("its default is a string, a number or a truth value", "param %s cannot be set from the command line", name)
+}
+
+// parallel runs each function on a thread of its own; the interpreter lock is
+// what keeps them apart.
+func parallel(c *Call) (starlark.Value, error) {
+	fns := get[[]any](c, "functions", nil)
+	ctx, cancel := context.WithCancelCause(c.Ctx)
+	defer cancel(nil)
+	results, failures := make([]starlark.Value, len(fns)), make([]error, len(fns))
+	trials := make([]*trial, len(fns))
+	var wg sync.WaitGroup
+	for i, fn := range fns {
+		t := c.Env.NewThread(fmt.Sprintf("parallel %d", i))
+		t.SetLocal(contextKey, ctx)
+		trials[i] = &trial{}
+		t.SetLocal(trialKey, trials[i])
+		stop := context.AfterFunc(ctx, func() { t.Cancel("cancelled") })
+		wg.Go(func() {
+			defer stop()
+			c.Env.Lock()
+			defer c.Env.Unlock()
+			results[i], failures[i] = starlark.Call(t, fn.(starlark.Callable), nil, nil)
+			if failures[i] != nil {
+				cancel(context.Canceled)
+			}
+		})
+	}
+	c.Blocking(wg.Wait)
+	c.passOn(trials)
+	if err := firstFailure(failures); err != nil {
+		return nil, err
+	}
+	return starlark.NewList(results), nil
+}
+
+// passOn reports the failed checks of the functions in the order of the list.
+func (c *Call) passOn(trials []*trial) {
+	outer, nested := c.Thread.Local(trialKey).(*trial)
+	pos, via := c.outermost()
+	for _, t := range trials {
+		for _, f := range t.failures {
+			f.Via = append(append([]event.Pos{}, via...), append([]event.Pos{f.Pos}, f.Via...)...)
+			f.Pos = pos
+			if nested {
+				outer.failures = append(outer.failures, f)
+			} else {
+				c.Env.report(f)
+			}
+		}
+	}
+}
+
+// firstFailure prefers what caused the others to be cancelled.
+func firstFailure(failures []error) error {
+	var first error
+	for _, err := range failures {
+		if err == nil {
+			continue
+		}
+		cancelled := errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "Starlark computation cancelled")
+		if !cancelled {
+			return err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}

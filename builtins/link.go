@@ -1,0 +1,423 @@
+package builtins
+
+import (
+	"sort"
+	"time"
+
+	"net"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"nsscript/runtime/lab"
+)
+
+// Link is the handle of a network interface. It is live.
+type Link struct {
+	link *lab.Link
+	env  *Env
+}
+
+func (l *Link) String() string { return l.link.Name() }
+
+// Type is what type() says.
+func (l *Link) Type() string { return "link" }
+
+// Freeze does nothing: the kernel's object changes all the same.
+func (l *Link) Freeze() {}
+
+// Truth is True.
+func (l *Link) Truth() starlark.Bool { return true }
+
+// Hash makes it a key of a dict.
+func (l *Link) Hash() (uint32, error) { return hashPointer(l.link) }
+
+// CompareSameType: one interface, one value.
+func (l *Link) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, l.link == y.(*Link).link, "link")
+}
+
+var linkAttrs = []string{"name", "ns", "index", "kind", "mac", "mtu", "up", "carrier", "state", "flags", "peer",
+	"master", "parent", "addrs", "alias", "altnames", "txqueuelen", "group", "qdiscs", "stats"}
+
+// AttrNames lists the attributes, with those of the link's kind.
+func (l *Link) AttrNames() []string {
+	names := append([]string(nil), linkAttrs...)
+	info, err := l.link.Info()
+	if err != nil {
+		return names
+	}
+	if info.Kind == "bridge" {
+		names = append(names, "ports")
+	}
+	var options []string
+	for o := range info.Options {
+		options = append(options, o)
+	}
+	sort.Strings(options)
+	return append(names, options...)
+}
+
+// linkRefs are attributes that lead to another object.
+func (l *Link) refs(name string) (starlark.Value, bool, error) {
+	var other *lab.Link
+	var err error
+	switch name {
+	case "ns":
+		return l.env.namespace(l.link.NS()), true, nil
+	case "peer":
+		other, err = l.link.Peer()
+	case "master":
+		other, err = l.link.Master()
+	case "parent":
+		other, err = l.link.Parent()
+	default:
+		return nil, false, nil
+	}
+	return l.env.link(other), true, err
+}
+
+// link wraps a link; nil is None.
+func (env *Env) link(k *lab.Link) starlark.Value {
+	if k == nil {
+		return starlark.None
+	}
+	return &Link{k, env}
+}
+
+// Attr asks the kernel.
+func (l *Link) Attr(name string) (starlark.Value, error) {
+	if v, known, err := l.refs(name); known {
+		return v, err
+	}
+	if name == "addrs" {
+		if _, err := l.link.Info(); err != nil {
+			return nil, err
+		}
+		addrs, err := l.link.NS().Addrs(l.link)
+		if err != nil {
+			return nil, err
+		}
+		return l.env.addrRows(nil, addrs)
+	}
+	info, err := l.link.Info()
+	if err != nil {
+		return nil, err
+	}
+	if name == "ports" && info.Kind == "bridge" {
+		ports, err := l.link.Ports()
+		var list []starlark.Value
+		for _, p := range ports {
+			list = append(list, &Link{p, l.env})
+		}
+		return starlark.NewList(list), err
+	}
+	return l.plain(name, info), nil
+}
+
+// plain are the attributes that are values; nil for one that there is not.
+func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
+	switch name {
+	case "name":
+		return starlark.String(info.Name)
+	case "index":
+		return starlark.MakeInt(info.Index)
+	case "kind":
+		return text(info.Kind)
+	case "mac":
+		return text(info.MAC.String())
+	case "mtu":
+		return starlark.MakeInt(info.MTU)
+	case "up":
+		return starlark.Bool(info.Up())
+	case "carrier":
+		return starlark.Bool(info.Carrier && info.Up())
+	case "state":
+		return starlark.String(info.State)
+	case "flags":
+		return strs(info.FlagNames())
+	case "alias":
+		return text(info.Alias)
+	case "altnames":
+		return strs(info.AltNames)
+	case "txqueuelen":
+		return starlark.MakeInt(info.TxQLen)
+	case "group":
+		return starlark.MakeInt(info.Group)
+	case "qdiscs":
+		return strs([]string{info.Qdisc})
+	case "stats":
+		return statsRecord(info.Stats)
+	}
+	switch v := info.Options[name].(type) {
+	case bool:
+		return starlark.Bool(v)
+	case int:
+		return starlark.MakeInt(v)
+	case float64:
+		return starlark.Float(v)
+	}
+	return nil
+}
+
+func statsRecord(s lab.LinkStats) *Record {
+	n := func(name string, v uint64) field { return field{name, starlark.MakeUint64(v)} }
+	r := record("stats", "", nil,
+		n("rx_packets", s.RxPackets), n("rx_bytes", s.RxBytes), n("rx_errors", s.RxErrors), n("rx_dropped", s.RxDropped),
+		n("tx_packets", s.TxPackets), n("tx_bytes", s.TxBytes), n("tx_errors", s.TxErrors), n("tx_dropped", s.TxDropped),
+		n("multicast", s.Multicast), n("collisions", s.Collisions))
+	for _, name := range r.names {
+		if r.text != "" {
+			r.text += " "
+		}
+		r.text += name + "=" + r.fields[name].String()
+	}
+	return r
+}
+
+// MarshalJSON is the link with all its attributes.
+func (l *Link) MarshalJSON() ([]byte, error) { return marshalLive(l) }
+
+// linkRows are links as `ip -br link` prints them.
+func (env *Env) linkRows(links []*lab.Link, infos []*lab.LinkInfo) *Rows {
+	r := &Rows{cells: func() [][]string {
+		var cells [][]string
+		for i, info := range infos {
+			cells = append(cells, info.Brief(shownName(links[i], info)))
+		}
+		return cells
+	}}
+	for _, l := range links {
+		r.items = append(r.items, &Link{l, env})
+	}
+	return r
+}
+
+// shownName is the name with what is behind the "@", as `ip` prints it.
+func shownName(k *lab.Link, info *lab.LinkInfo) string {
+	switch {
+	case info.Parent == 0:
+		return info.Name
+	case info.ParentNS >= 0:
+		return info.Name + "@if" + itoa(info.Parent)
+	}
+	if peer, err := k.Peer(); err == nil && peer != nil {
+		return info.Name + "@" + peer.Name()
+	}
+	if parent, err := k.Parent(); err == nil && parent != nil {
+		return info.Name + "@" + parent.Name()
+	}
+	return info.Name
+}
+
+const familyLinks = "Links"
+
+// linkParams are what every link constructor takes, after its own.
+func linkParams() []Param {
+	return []Param{
+		keyword("mtu", tMTU, "", "in bytes; the kind's default unless given"),
+		keyword("mac", tMAC, "", "drawn from --seed unless given"),
+		keyword("txqueuelen", tUint32, "", "in packets"),
+		keyword("master", tLink, "", "the bridge to be a port of"),
+		keyword("addr", tPrefixes, "", "an address or a list of them"),
+		keyword("up", tBool, "False", "set it up"),
+	}
+}
+
+// linkSpec reads the options that linkParams declares; prefix is "" or "peer_".
+func (c *Call) linkSpec(prefix string) lab.LinkSpec {
+	s := lab.LinkSpec{
+		MTU: get(c, "mtu", 0), MAC: get[net.HardwareAddr](c, prefix+"mac", nil), TxQLen: get(c, "txqueuelen", -1),
+		Master: get[*lab.Link](c, prefix+"master", nil), Up: get(c, "up", false),
+	}
+	for _, p := range get[[]any](c, prefix+"addr", nil) {
+		s.Addrs = append(s.Addrs, plainAddr(p))
+	}
+	return s
+}
+
+var linkSpecs = []*Spec{
+	{
+		Name: "veth", Family: familyLinks, Returns: "(link, link)", Like: "ip link add NAME type veth peer name PEER",
+		Doc: "Makes a pair of virtual Ethernet interfaces, a cable (veth(4)): what is sent into one end comes out of the other. " +
+			"Each end is born in its namespace; peer_ns is ns unless given. Both are down unless up=True. " +
+			"Both ends get the mtu. A name that is left out is the next free eth0, eth1 … of the namespace.",
+		Params: append(append([]Param{
+			optional("name", tLinkName, "", "the first end's name"),
+			optional("peer", tLinkName, "", "the other end's name"),
+			keyword("ns", tNetnsRef, "root", "where the first end is born"),
+			keyword("peer_ns", tNetnsRef, "ns", "where the other end is born"),
+		}, linkParams()...),
+			keyword("peer_mac", tMAC, "", "the other end's MAC address"),
+			keyword("peer_master", tLink, "", "the bridge that the other end is a port of"),
+			keyword("peer_addr", tPrefixes, "", "the other end's address or a list of them")),
+		Example: "a, b = netns(\"a\"), netns(\"b\")\n" +
+			"l, r = veth(\"l\", \"r\", ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
+			"expect.eq(l.peer, r)\nexpect.reachable(a, \"10.0.0.2\")",
+		Fn: func(c *Call) (starlark.Value, error) {
+			a, b := c.linkSpec(""), c.linkSpec("peer_")
+			a.Name, b.Name = get(c, "name", ""), get(c, "peer", "")
+			a.NS = get(c, "ns", c.Env.Lab.Root)
+			if a.Master != nil && !c.Given("ns") {
+				a.NS = a.Master.NS()
+			}
+			b.NS = get(c, "peer_ns", a.NS)
+			if b.Master != nil && !c.Given("peer_ns") {
+				b.NS = b.Master.NS()
+			}
+			ka, kb, err := c.Env.Lab.AddVeth(c.Ctx, a, b)
+			if err != nil {
+				return nil, err
+			}
+			return starlark.Tuple{&Link{ka, c.Env}, &Link{kb, c.Env}}, nil
+		},
+	},
+	{
+		Name: "bridge", Family: familyLinks, Returns: "link", Like: "ip link add NAME type bridge",
+		Doc: "Makes a bridge (IEEE 802.1D), a switch whose ports are the links that have it as master. " +
+			"It is down unless up=True. Options read back as attributes, times in seconds.",
+		Params: append(append([]Param{
+			optional("name", tLinkName, "", "the next free br0, br1 … unless given"),
+			keyword("ns", tNetnsRef, "root", "where it is born"),
+			keyword("ports", listOf(tLink, "a list of links"), "", "links that become its ports"),
+		}, linkParams()...),
+			keyword("stp", tBool, "False", "run the spanning tree protocol"),
+			keyword("forward_delay", tUnitDuration, "", "time in each of listening and learning, 2 to 30 s with STP"),
+			keyword("hello_time", tUnitDuration, "", "between hellos, 1 to 10 s"),
+			keyword("max_age", tUnitDuration, "", "of a hello, 6 to 40 s"),
+			keyword("ageing_time", tUnitDuration, "", "how long an address is remembered"),
+			keyword("priority", tUint16, "", "of the bridge, for the spanning tree"),
+			keyword("group_fwd_mask", tUint16, "", "link-local groups that are forwarded"),
+			keyword("vlan_filtering", tBool, "False", "obey VLAN tags; needs CONFIG_BRIDGE_VLAN_FILTERING"),
+			keyword("mcast_snooping", tBool, "True", "send groups only where they are wanted (RFC 4541)")),
+		Example: "sw = netns(\"sw\")\nbr0 = bridge(\"br0\", ns=sw, forward_delay=\"4s\", up=True)\n" +
+			"veth(\"p1\", \"eth0\", master=br0, peer_ns=root, up=True)\nexpect.eq([p.name for p in br0.ports], [\"p1\"])\nexpect.eq(br0.forward_delay, 4.0)",
+		Fn: newBridge,
+	},
+	{
+		Name: "move", Family: familyLinks, Like: "ip link set LINK netns NS",
+		Doc: "Puts a link into another namespace: a handle, a name, or the pid of a process in it (1 is the root namespace). " +
+			"The kernel sets the link down and takes its addresses off. Moving takes the kernel 19 ms; a link that is born where it belongs costs a fortieth.",
+		Params:  []Param{required("link", tLink, "what to move"), required("ns", tNetnsRef, "where to")},
+		Example: "blue = netns(\"blue\")\na, b = veth(\"a\", \"b\")\nmove(b, blue)\nexpect(\"b\" in blue and \"b\" not in root)\nmove(b, 1)\nexpect.eq(b.ns, root)",
+		Fn: func(c *Call) (starlark.Value, error) {
+			return nil, get[*lab.Link](c, "link", nil).Move(c.Ctx, get[*lab.Namespace](c, "ns", nil))
+		},
+	},
+	{
+		Name: "up", Family: familyLinks, Like: "ip link set LINK up",
+		Doc: "Sets links up. The next probe, program or check first lets them settle, " +
+			"so that a packet that is sent right afterwards is not lost.",
+		Params:  []Param{variadic("links", tLink, "what to set up")},
+		Example: "blue = netns(\"blue\")\nup(blue[\"lo\"])\nexpect.reachable(blue, \"127.0.0.1\")",
+		Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(true) },
+	},
+	{
+		Name: "down", Family: familyLinks, Like: "ip link set LINK down",
+		Doc:     "Sets links down.",
+		Params:  []Param{variadic("links", tLink, "what to set down")},
+		Example: "a, b = veth(\"a\", \"b\", up=True)\ndown(b)\nexpect.eq(a.carrier, False)",
+		Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(false) },
+	},
+	{
+		Name: "rename", Family: familyLinks, Like: "ip link set LINK name NAME",
+		Doc:     "Gives a link another name; the handle follows.",
+		Params:  []Param{required("link", tLink, "what to rename"), required("name", tLinkName, "the new name")},
+		Example: "a, b = veth(\"a\", \"b\")\nrename(a, \"uplink\")\nexpect.eq(a.name, \"uplink\")",
+		Fn: func(c *Call) (starlark.Value, error) {
+			return nil, get[*lab.Link](c, "link", nil).Rename(c.Ctx, get(c, "name", ""))
+		},
+	},
+	{
+		Name: "set_link", Family: familyLinks, Like: "ip link set LINK …",
+		Doc: "Changes properties of links. What is not given stays. master=False takes a port off its bridge.",
+		Params: []Param{
+			variadic("links", tLink, "what to change"),
+			keyword("mtu", tMTU, "", "in bytes"),
+			keyword("mac", tMAC, "", "the MAC address"),
+			keyword("alias", tString, "", "a text for people; \"\" removes it"),
+			keyword("altname", tString, "", "adds another name, up to 127 bytes"),
+			keyword("master", tMaster, "", "the bridge to be a port of, or False"),
+			keyword("txqueuelen", tUint32, "", "in packets"),
+			keyword("group", tUint32, "", "the number of a group of links"),
+			keyword("promisc", tBool, "", "receive all frames"),
+			keyword("arp", tBool, "", "resolve addresses"),
+			keyword("multicast", tBool, "", "carry multicast"),
+			keyword("allmulticast", tBool, "", "receive all groups"),
+		},
+		Example: "a, b = veth(\"a\", \"b\")\nset_link(a, mtu=1400, alias=\"to the left\", altname=\"the-long-name-of-a\")\n" +
+			"expect.eq((a.mtu, a.alias, a.altnames), (1400, \"to the left\", [\"the-long-name-of-a\"]))",
+		Fn: setLink,
+	},
+}
+
+// tMaster is a link, or False for none.
+var tMaster = &Type{Name: "a link, or False", Convert: func(c *Call, v starlark.Value) (any, error) {
+	if v == starlark.False {
+		return (*lab.Link)(nil), nil
+	}
+	return tLink.Convert(c, v)
+}}
+
+func setLink(c *Call) (starlark.Value, error) {
+	change := lab.LinkChange{
+		MTU: pointer[int](c, "mtu"), MAC: get[net.HardwareAddr](c, "mac", nil), Alias: pointer[string](c, "alias"),
+		AltName: pointer[string](c, "altname"), TxQLen: pointer[int](c, "txqueuelen"), Group: pointer[int](c, "group"),
+		Promisc: pointer[bool](c, "promisc"), ARP: pointer[bool](c, "arp"), Multicast: pointer[bool](c, "multicast"),
+		AllMulti: pointer[bool](c, "allmulticast"), Master: get[*lab.Link](c, "master", nil),
+	}
+	change.NoMaster = c.Given("master") && change.Master == nil
+	for _, k := range all[*lab.Link](c, "links") {
+		if err := k.Set(c.Ctx, change); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (c *Call) setUp(up bool) error {
+	for _, k := range all[*lab.Link](c, "links") {
+		if err := k.SetUp(c.Ctx, up); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newBridge(c *Call) (starlark.Value, error) {
+	s := c.linkSpec("")
+	s.Name, s.NS = get(c, "name", ""), get(c, "ns", c.Env.Lab.Root)
+	var options []lab.Option
+	for _, p := range c.spec.Params[len(linkParams())+3:] {
+		if !c.Given(p.Name) {
+			continue
+		}
+		number, d := 0, time.Duration(0)
+		switch v := c.values[c.at(p.Name)].(type) {
+		case bool:
+			if v {
+				number = 1
+			}
+		case int:
+			number = v
+		case time.Duration:
+			d = v
+		}
+		o, err := lab.BridgeOption(p.Name, number, d)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, o)
+	}
+	k, err := c.Env.Lab.AddBridge(c.Ctx, s, options)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range get[[]any](c, "ports", nil) {
+		if err := p.(*lab.Link).Set(c.Ctx, lab.LinkChange{Master: k}); err != nil {
+			_ = k.Delete(c.Ctx)
+			return nil, err
+		}
+	}
+	return &Link{k, c.Env}, nil
+}

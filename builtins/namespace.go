@@ -1,0 +1,254 @@
+package builtins
+
+import (
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"nsscript/runtime/lab"
+)
+
+// Namespace is the handle of a network namespace. It is live: each attribute
+// asks the kernel.
+type Namespace struct {
+	ns  *lab.Namespace
+	env *Env
+}
+
+func (n *Namespace) String() string { return n.ns.String() }
+
+// Type is what type() says.
+func (n *Namespace) Type() string { return "netns" }
+
+// Freeze does nothing: the kernel's object changes all the same.
+func (n *Namespace) Freeze() {}
+
+// Truth is True.
+func (n *Namespace) Truth() starlark.Bool { return true }
+
+// Hash makes it a key of a dict.
+func (n *Namespace) Hash() (uint32, error) { return hashPointer(n.ns) }
+
+func hashPointer(p any) (uint32, error) {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%p", p)
+	return h.Sum32(), nil
+}
+
+// CompareSameType: one namespace, one value.
+func (n *Namespace) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	return equality(op, n.ns == y.(*Namespace).ns, "netns")
+}
+
+// Get finds a link by name: ns["eth0"], "eth0" in ns.
+func (n *Namespace) Get(k starlark.Value) (starlark.Value, bool, error) {
+	name, ok := starlark.AsString(k)
+	if !ok {
+		return nil, false, lab.Usage(`like blue["eth0"]`, "a link of %s is named by a string, got %s", n.ns, describe(k))
+	}
+	link, err := n.ns.Link(name)
+	if err != nil {
+		return nil, false, err
+	}
+	if link == nil {
+		return nil, false, n.noLink(name)
+	}
+	return &Link{link, n.env}, true, nil
+}
+
+func (n *Namespace) noLink(name string) error {
+	links, _, _ := n.ns.Links()
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Name())
+	}
+	hint := fmt.Sprintf("it has %v", names)
+	if near := lab.Nearest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return &lab.Error{Op: fmt.Sprintf("there is no link %q in %s", name, n.ns), Kind: lab.KindGone, Hint: hint}
+}
+
+var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors"}
+
+// AttrNames lists the attributes.
+func (n *Namespace) AttrNames() []string { return namespaceAttrs }
+
+// Attr asks the kernel.
+func (n *Namespace) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "name":
+		return starlark.String(n.ns.String()), nil
+	case "path":
+		return starlark.String(n.ns.Path), nil
+	case "links":
+		links, infos, err := n.ns.Links()
+		if err != nil {
+			return nil, err
+		}
+		return n.env.linkRows(links, infos), nil
+	case "addrs":
+		addrs, err := n.ns.Addrs(nil)
+		if err != nil {
+			return nil, err
+		}
+		return n.env.addrRows(n.ns, addrs)
+	case "routes":
+		routes, err := n.ns.Routes(lab.RouteFilter{})
+		if err != nil {
+			return nil, err
+		}
+		return n.env.routeRows(routes), nil
+	case "rules":
+		rules, err := n.ns.Rules(0)
+		if err != nil {
+			return nil, err
+		}
+		return n.env.ruleRows(rules), nil
+	case "neighbors":
+		list, err := n.ns.Neighbors()
+		if err != nil {
+			return nil, err
+		}
+		return n.env.neighborRows(list), nil
+	}
+	return nil, nil
+}
+
+// MarshalJSON is the namespace with all it has.
+func (n *Namespace) MarshalJSON() ([]byte, error) { return marshalLive(n) }
+
+// marshalLive reads every attribute of a live value.
+func marshalLive(v starlark.HasAttrs) ([]byte, error) {
+	fields := starlark.StringDict{}
+	var names []string
+	for _, name := range v.AttrNames() {
+		value, err := v.Attr(name)
+		if err != nil {
+			return nil, err
+		}
+		if value == nil {
+			continue
+		}
+		names, fields[name] = append(names, name), value
+	}
+	return marshalFields(names, fields)
+}
+
+func (env *Env) namespace(ns *lab.Namespace) starlark.Value {
+	if ns.IsRoot() {
+		return env.root
+	}
+	return &Namespace{ns, env}
+}
+
+const familyNamespaces = "Namespaces and processes"
+
+var namespaceSpecs = []*Spec{
+	{
+		Name: "netns", Family: familyNamespaces, Returns: "netns", Like: "ip netns add NAME",
+		Doc: "Makes a network namespace, bound at /run/netns/NAME. It has only lo, down. " +
+			"With pid= or path= it is the handle of one that exists. A name that is left out is the next free ns0, ns1 …; " +
+			"a name that is taken is an error unless exist=True, which returns the one that is there. " +
+			"IPv6 addresses are usable at once, since duplicate address detection (RFC 4862) is off unless dad=True.",
+		Params: []Param{
+			optional("name", tString, "", "the name under /run/netns"),
+			keyword("pid", tPID, "", "find the namespace of this process instead"),
+			keyword("path", tString, "", "find the namespace at this path instead"),
+			keyword("exist", tBool, "False", "take the one that is there"),
+			keyword("dad", tBool, "False", "leave duplicate address detection on"),
+		},
+		Example: "blue = netns(\"blue\")\nexpect.eq([l.name for l in blue.links], [\"lo\"])\nexpect.eq(blue[\"lo\"].up, False)",
+		Fn: func(c *Call) (starlark.Value, error) {
+			if c.Given("pid") && c.Given("path") {
+				return nil, lab.Usage("", "netns takes pid= or path=, not both")
+			}
+			ns, err := c.Env.Lab.AddNamespace(c.Ctx, lab.NamespaceSpec{
+				Name: get(c, "name", ""), PID: get(c, "pid", 0), Path: get(c, "path", ""),
+				Exist: get(c, "exist", false), DAD: get(c, "dad", false),
+			})
+			if err != nil {
+				return nil, err
+			}
+			return c.Env.namespace(ns), nil
+		},
+	},
+	{
+		Name: "namespaces", Family: familyNamespaces, Returns: "list of netns", Like: "ip netns list",
+		Doc:     "Lists the namespaces of this lab in the order they were made, without root.",
+		Example: "netns(\"a\"), netns(\"b\")\nexpect.eq([ns.name for ns in namespaces()], [\"a\", \"b\"])",
+		Fn: func(c *Call) (starlark.Value, error) {
+			var list []starlark.Value
+			for _, ns := range c.Env.Lab.Namespaces() {
+				list = append(list, c.Env.namespace(ns))
+			}
+			return starlark.NewList(list), nil
+		},
+	},
+	{
+		Name: "delete", Family: familyNamespaces, Like: "ip … del",
+		Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, neighbours; " +
+			"a process is stopped. A deleted namespace lives on while a process is in it. " +
+			"With --host, what this run did not make needs --force.",
+		Params: []Param{variadic("objects", tAny, "what to delete")},
+		Example: "blue = netns(\"blue\")\na, b = veth(\"a\", \"b\", peer_ns=blue)\ndelete(a)\n" +
+			"expect(\"b\" not in blue)\ndelete(blue)\nexpect.eq(namespaces(), [])",
+		Fn: func(c *Call) (starlark.Value, error) {
+			for _, v := range all[starlark.Value](c, "objects") {
+				if err := c.delete(v); err != nil {
+					return nil, err
+				}
+			}
+			return nil, nil
+		},
+	},
+	{
+		Name: "ready", Family: familyNamespaces, Like: "",
+		Doc: "Waits until every link of the namespaces that is up runs and no address is tentative (RFC 4862), " +
+			"or fails after the timeout. Checks and probes wait by themselves until links that were just set up pass packets.",
+		Params: []Param{variadic("namespaces", tNetns, "where to look"),
+			keyword("timeout", tDuration, "\"5s\"", "how long to wait, in seconds")},
+		Example: "blue = netns(\"blue\")\nveth(\"a\", \"b\", peer_ns=blue, up=True)\nready(root, blue)\nexpect.eq(root[\"a\"].state, \"up\")",
+		Fn: func(c *Call) (starlark.Value, error) {
+			list, timeout := all[*lab.Namespace](c, "namespaces"), get(c, "timeout", 5*time.Second)
+			var err error
+			c.Blocking(func() {
+				for _, ns := range list {
+					if err = ns.Ready(c.Ctx, timeout); err != nil {
+						return
+					}
+				}
+			})
+			return nil, err
+		},
+	},
+}
+
+// delete deletes one object.
+func (c *Call) delete(v starlark.Value) error {
+	switch v := v.(type) {
+	case *Namespace:
+		return v.ns.Delete(c.Ctx)
+	case *Link:
+		return v.link.Delete(c.Ctx)
+	case *Process:
+		var err error
+		c.Blocking(func() { err = v.process.Stop(c.Ctx, 2*time.Second) })
+		return err
+	case *Record:
+		switch o := v.object.(type) {
+		case *lab.Address:
+			return o.Delete(c.Ctx)
+		case *lab.Route:
+			return o.Delete(c.Ctx)
+		case *lab.Rule:
+			return o.Delete(c.Ctx)
+		case *lab.Neighbor:
+			return o.Delete(c.Ctx)
+		}
+	}
+	return lab.Usage("it takes namespaces, links, addresses, routes, rules, neighbours and processes", "%s cannot be deleted", describe(v))
+}

@@ -1,0 +1,119 @@
+package builtins
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"nsscript/runtime/lab"
+	"nsscript/runtime/probe"
+)
+
+func (env *Env) pinged(r probe.PingResult) *Record {
+	var rtts []starlark.Value
+	for _, d := range r.RTTs {
+		rtts = append(rtts, seconds(d))
+	}
+	stat := func(d time.Duration) starlark.Value {
+		if len(r.RTTs) == 0 {
+			return starlark.None
+		}
+		return seconds(d)
+	}
+	reason := starlark.Value(starlark.None)
+	if r.Err != nil {
+		reason = starlark.String(r.Err.Error())
+	}
+	rec := record("ping", pingText(r), nil,
+		field{"ok", starlark.Bool(r.Received > 0)}, field{"sent", starlark.MakeInt(r.Sent)}, field{"received", starlark.MakeInt(r.Received)},
+		field{"loss", starlark.Float(r.Loss())}, field{"rtts", starlark.NewList(rtts)}, field{"min", stat(r.Min())},
+		field{"avg", stat(r.Avg())}, field{"max", stat(r.Max())}, field{"mdev", stat(r.Mdev())}, field{"ttl", number(r.TTL)},
+		field{"src", addrText(r.Src)}, field{"error", reason})
+	rec.truth = r.Received > 0
+	return rec
+}
+
+func pingText(r probe.PingResult) string {
+	s := fmt.Sprintf("ping %s: %d sent, %d received", r.Dst, r.Sent, r.Received)
+	if len(r.RTTs) > 0 {
+		s += fmt.Sprintf(", rtt %.3f ms, ttl %d", r.Avg().Seconds()*1000, r.TTL)
+	}
+	if r.Err != nil {
+		s += ": " + r.Err.Error()
+	}
+	return s
+}
+
+const familyProbes = "Probes"
+
+var pingSpecs = []*Spec{{
+	Name: "ping", Family: familyProbes, Returns: "ping: ok sent received loss rtts min avg max mdev ttl src error", Like: "ping DST",
+	Doc: "Sends ICMP echo requests; no program is needed. Times are seconds, by the kernel's clock. That nobody answers is a result " +
+		"(ok is False, error says why: no route, no ARP answer, unreachable and by whom, TTL exceeded and where, message too big and the MTU) and not an error.",
+	Params: []Param{
+		required("ns", tNetnsRef, "who sends"), required("dst", tAddress, "to whom"),
+		optional("count", tCount, "1", "how many requests"), keyword("interval", tDuration, "\"1s\"", "from one request to the next"),
+		keyword("timeout", tDuration, "\"1s\"", "for each reply"), keyword("size", intType("a payload in bytes", "56", 0, 65507), "56", "bytes after the ICMP header"),
+		keyword("ttl", tTTL, "", "time to live or hop limit"), keyword("tos", tByte, "", "type of service or traffic class"),
+		keyword("df", tBool, "False", "never fragment"), keyword("src", tAddress, "", "the source address"), keyword("dev", tLink, "", "the link to send by"),
+		keyword("family", tFamily, "", "4 or 6, when dst is a namespace"),
+	},
+	Example: "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
+		"p = ping(a, b, count=3, interval=\"10ms\")\nexpect.eq((p.received, p.ttl, p.src), (3, 64, \"10.0.0.2\"))\n" +
+		"expect.matches(ping(a, \"192.0.2.1\").error, \"ENETUNREACH\")",
+	Fn: func(c *Call) (starlark.Value, error) {
+		ns := get[*lab.Namespace](c, "ns", nil)
+		r, err := c.pingRequest(ns)
+		if err != nil {
+			return nil, err
+		}
+		var result probe.PingResult
+		c.Blocking(func() { result, err = ns.Ping(c.Ctx, r) })
+		if err != nil {
+			return nil, err
+		}
+		return c.Env.pinged(result), nil
+	},
+}}
+
+func (c *Call) pingRequest(ns *lab.Namespace) (probe.PingRequest, error) {
+	dst, err := c.destination(get(c, "dst", Address{}), ns, get(c, "family", 0))
+	if err != nil {
+		return probe.PingRequest{}, err
+	}
+	src, err := c.only("src", dst)
+	if err != nil {
+		return probe.PingRequest{}, err
+	}
+	r := probe.PingRequest{Dst: dst, Src: src, Count: get(c, "count", 1), Interval: get(c, "interval", time.Duration(0)),
+		Timeout: get(c, "timeout", time.Duration(0)), TTL: get(c, "ttl", 0), TOS: get(c, "tos", 0), DF: get(c, "df", false)}
+	if c.Given("size") {
+		if r.Size = get(c, "size", 0); r.Size == 0 {
+			r.Size = probe.NoPayload
+		}
+	}
+	if dev := get[*lab.Link](c, "dev", nil); dev != nil {
+		r.Dev = dev.Name()
+	}
+	if dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "" && r.Dev == "" {
+		return r, lab.Usage(fmt.Sprintf("say %s%%eth0, or dev=", dst), "ping: the link-local address %s needs a link", dst)
+	}
+	return r, nil
+}
+
+// reach pings until somebody answers or the time is up.
+func (c *Call) reach(ns *lab.Namespace, dst netip.Addr, timeout time.Duration) (result probe.PingResult, err error) {
+	deadline := time.Now().Add(timeout)
+	c.Blocking(func() {
+		for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+			left := max(time.Until(deadline), 10*time.Millisecond)
+			result, err = ns.Ping(c.Ctx, probe.PingRequest{Dst: dst, Timeout: min(left, time.Second)})
+			if err != nil || result.Received > 0 || time.Until(deadline) < pause || !sleepFor(c.Ctx, pause) {
+				return
+			}
+		}
+	})
+	return result, err
+}

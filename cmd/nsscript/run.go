@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"nsscript/builtins"
+	"nsscript/runtime/event"
+	"nsscript/runtime/iproute"
+	"nsscript/runtime/lab"
+	"nsscript/runtime/sandbox"
+	"nsscript/runtime/script"
+)
+
+var runVerb = verb{
+	name: "run", usage: "run FILE [name=value …]", short: "run a script in a private lab",
+	long: `Runs the top level of a script in a private lab of its own and removes the lab.
+FILE may be - for standard input. name=value sets what the script declares with
+param().
+
+For example:
+  nsscript run scripts/examples/router.star -v
+  nsscript run scripts/examples/leaf_spine.star hosts=16
+
+Exit status: 0 all well; 1 a check failed; 2 the script is wrong or an operation
+failed; 3 this machine can't; 4 skipped; 64 wrong use; 130 interrupted.`,
+}
+
+func init() { runVerb.run = run } // runVerb's function prints runVerb
+
+// settings are what a run's flags say.
+type settings struct {
+	host, undo, force bool
+	timeout           time.Duration
+	maxSteps, seed    uint64
+	color             string
+	quiet, verbose    bool
+
+	file, source string
+	args         map[string]string
+}
+
+func (s *settings) limits(f *pflag.FlagSet) {
+	f.DurationVar(&s.timeout, "timeout", 0, "end the script after this long (like 30s); 0 for never")
+	f.Uint64Var(&s.maxSteps, "max-steps", 0, "end the script after so many steps of the interpreter; 0 for never")
+	f.Uint64Var(&s.seed, "seed", 0, "draw MAC addresses from this seed")
+	f.StringVar(&s.color, "color", "auto", "auto, always or never")
+}
+
+func run(args []string) int {
+	var s settings
+	f := runVerb.flags()
+	f.BoolVar(&s.host, "host", false, "act on the machine's own namespaces, as ip would; the result stays")
+	f.BoolVar(&s.undo, "rm", false, "with --host: undo everything at the end")
+	f.BoolVar(&s.force, "force", false, "with --host: may delete what this run did not make")
+	s.limits(f)
+	f.BoolVarP(&s.quiet, "quiet", "q", false, "print no closing line")
+	f.BoolVarP(&s.verbose, "verbose", "v", false, "print every operation with the ip command that does the same")
+	if status, ok := runVerb.parse(f, args); !ok {
+		return status
+	}
+	if (s.undo || s.force) && !s.host {
+		return misuse("--rm and --force go with --host")
+	}
+	if status, ok := s.operands(f.Args()); !ok {
+		return status
+	}
+	return s.execute(s.runScript)
+}
+
+// operands are the file and its name=value arguments.
+func (s *settings) operands(args []string) (status int, ok bool) {
+	if len(args) == 0 {
+		return misuse("which script? nsscript FILE"), false
+	}
+	if s.color != "auto" && s.color != "always" && s.color != "never" {
+		return misuse("--color is auto, always or never, not %q", s.color), false
+	}
+	s.file, s.args = args[0], map[string]string{}
+	for _, a := range args[1:] {
+		name, value, found := strings.Cut(a, "=")
+		if !found || name == "" {
+			return misuse("%q is no name=value", a), false
+		}
+		s.args[name] = value
+	}
+	return exitOK, true
+}
+
+// execute runs fn in the private lab that it makes, or with --host where it is.
+func (s *settings) execute(fn func(sandboxed *sandbox.State) int) int {
+	if s.host {
+		if !s.read() {
+			return exitError
+		}
+		return fn(nil)
+	}
+	if !sandbox.Inside() {
+		if s.file != "-" {
+			if _, err := os.Stat(s.file); err != nil {
+				fmt.Fprintf(os.Stderr, "nsscript: %v\n", missingFile(s.file, err))
+				return exitError
+			}
+		}
+		wd, _ := os.Getwd()
+		status, err := sandbox.Run(sandbox.Options{Keep: []string{wd, filepath.Dir(s.file), os.TempDir()}})
+		if err != nil {
+			return s.noLab(err)
+		}
+		return status
+	}
+	st, err := sandbox.Enter()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: private lab: %v\n", err)
+		os.Exit(exitCannot)
+	}
+	if !s.read() {
+		st.Exit(exitError)
+	}
+	if !s.quiet {
+		for _, line := range st.Reduced {
+			fmt.Fprintf(os.Stderr, "nsscript: reduced: %s\n", line)
+		}
+	}
+	done, status := make(chan struct{}), 0
+	go func() {
+		defer close(done)
+		status = fn(st)
+	}()
+	st.Reap(done)
+	st.Exit(status)
+	return status
+}
+
+func missingFile(file string, err error) error {
+	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(file, "./") {
+		return fmt.Errorf("%q is neither a verb nor a file (nsscript --help lists the verbs)", file)
+	}
+	return err
+}
+
+// noLab says why there is no private lab, or how it ended.
+func (s *settings) noLab(err error) int {
+	fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
+	var crash *sandbox.Crash
+	if !errors.As(err, &crash) {
+		return exitCannot
+	}
+	if os.Getenv("NSSCRIPT_DEBUG") != "" {
+		fmt.Fprint(os.Stderr, crash.Words)
+	}
+	return exitError
+}
+
+// read reads the script.
+func (s *settings) read() bool {
+	var b []byte
+	var err error
+	if s.file == "-" {
+		b, err = io.ReadAll(io.LimitReader(os.Stdin, 64<<20))
+	} else {
+		b, err = os.ReadFile(s.file)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
+		return false
+	}
+	s.source = string(b)
+	return true
+}
+
+// errInterrupted is why a run ends after Ctrl-C.
+var errInterrupted = errors.New("interrupted")
+
+// interruptible is a context that ends at SIGINT, SIGTERM or SIGHUP. A run that
+// does not end then is ended: in a private lab nothing can be left behind.
+func interruptible(st *sandbox.State) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	go func() {
+		<-signals
+		cancel(errInterrupted)
+		grace := time.Second
+		if st == nil {
+			grace = 30 * time.Second // the machine's own network is being restored
+		}
+		time.Sleep(grace)
+		fmt.Fprintln(os.Stderr, "nsscript: interrupted")
+		if st != nil {
+			st.Exit(exitInterrupted)
+		}
+		os.Exit(exitInterrupted)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// runScript makes the lab, runs the script in it and says how it went.
+func (s *settings) runScript(st *sandbox.State) int {
+	ctx, cancel := interruptible(st)
+	defer cancel()
+	paint := s.painter()
+	var trace event.Sink
+	if s.verbose {
+		trace = func(e event.Event) { fmt.Fprintln(os.Stderr, paint(dim, traceLine(e))) }
+	}
+	l, err := s.newLab(ctx, st, trace)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
+		return exitCannot
+	}
+	defer l.Close()
+	var r *script.Runner
+	o := s.options(l, os.Stdout)
+	o.Failed = func(f builtins.CheckFailure) { fmt.Fprintln(os.Stderr, paint(red, "FAILED ")+r.ExplainCheck(f)) }
+	if s.verbose {
+		o.Note = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+	}
+	r = script.New(o)
+	result := r.RunPinned(ctx, s.file, s.source)
+	status := s.conclude(r, result, paint)
+	if s.host {
+		s.restore(l, status)
+	}
+	return status
+}
+
+func (s *settings) newLab(ctx context.Context, st *sandbox.State, sink event.Sink) (*lab.Lab, error) {
+	o := lab.Options{Host: s.host, Force: s.force, Seed: s.seed, Events: sink}
+	if st != nil {
+		o.Inherit = st.Inherit
+	}
+	return lab.New(ctx, o)
+}
+
+func (s *settings) options(l *lab.Lab, out io.Writer) script.Options {
+	return script.Options{Lab: l, Args: s.args, Out: out, Timeout: s.timeout, MaxSteps: s.maxSteps}
+}
+
+// traceLine is an operation as -v shows it.
+func traceLine(e event.Event) string {
+	line := iproute.Line(e)
+	if line == "" {
+		line = e.Op
+	}
+	pos := e.Pos.String()
+	if pos == "" {
+		pos = "lab"
+	}
+	text := fmt.Sprintf("%s: %s  (%s)", pos, line, e.Took.Round(time.Microsecond))
+	if e.Err != nil {
+		text += "  FAILED: " + e.Err.Error()
+	}
+	return text
+}
+
+// conclude prints the error that ended the script, if one did, and the closing
+// line, and decides the exit status.
+func (s *settings) conclude(r *script.Runner, result script.Result, paint func(int, string) string) int {
+	status := exitOK
+	var stop *builtins.Stop
+	var skip *builtins.Skip
+	var bad *script.BadArgument
+	var e *lab.Error
+	switch err := result.Err; {
+	case err == nil, errors.As(err, &stop):
+		if result.Failed > 0 {
+			status = exitCheckFailed
+		}
+	case errors.As(err, &skip):
+		fmt.Fprintf(os.Stderr, "%s: skipped: %s\n", skip.Pos, skip.Reason)
+		switch {
+		case result.Failed > 0:
+			status = exitCheckFailed
+		case result.Checks == 0:
+			status = exitSkipped
+		}
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintln(os.Stderr, "nsscript: interrupted")
+		return exitInterrupted
+	case errors.As(err, &bad):
+		fmt.Fprintln(os.Stderr, "nsscript: "+r.Explain(err))
+		return exitUsage
+	default:
+		fmt.Fprintln(os.Stderr, paint(red, r.Explain(err)))
+		status = exitError
+		if errors.As(err, &e) && e.Kind == lab.KindMissing && e.Err != nil {
+			status = exitCannot
+		}
+	}
+	if s.quiet {
+		return status
+	}
+	if n := len(result.Tests); n > 0 {
+		fmt.Fprintf(os.Stderr, "%s defines %s that run does not call: %s\n", s.file, plural(n, "test"), strings.Join(result.Tests, ", "))
+	}
+	fmt.Fprintln(os.Stderr, closing(s.file, result, status, paint))
+	return status
+}
+
+// closing is the last line of a run.
+func closing(file string, r script.Result, status int, paint func(int, string) string) string {
+	text := file + ": "
+	switch {
+	case r.Failed > 0:
+		text += paint(red, fmt.Sprintf("%d of %s failed", r.Failed, plural(r.Checks, "check")))
+	case status == exitError || status == exitCannot:
+		text += paint(red, "error") + fmt.Sprintf(" after %s", plural(r.Checks, "check"))
+	case status == exitSkipped:
+		text += "skipped"
+	default:
+		text += paint(green, fmt.Sprintf("%s, all well", plural(r.Checks, "check")))
+	}
+	return text
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// restore undoes on the machine what a failed run did, or with --rm any run.
+func (s *settings) restore(l *lab.Lab, status int) {
+	if !s.undo && status == exitOK {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	lasting, err := l.Undo(ctx)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: not undone:\n%v\n", err)
+	}
+	for _, what := range lasting {
+		fmt.Fprintf(os.Stderr, "nsscript: cannot be undone: %s\n", what)
+	}
+}
+
+// Colours of a terminal (ECMA-48).
+const (
+	red   = 31
+	green = 32
+	dim   = 2
+)
+
+// painter colours text when --color, NO_COLOR and the terminal say so.
+func (s *settings) painter() func(int, string) string {
+	on := s.color == "always" || s.color == "auto" && os.Getenv("NO_COLOR") == "" && isTerminal(os.Stderr)
+	return func(color int, text string) string {
+		if !on {
+			return text
+		}
+		return fmt.Sprintf("\x1b[%dm%s\x1b[0m", color, text)
+	}
+}

@@ -1,0 +1,367 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/event"
+)
+
+// AddrSpec is an address to put on a link (ip-address(8)).
+type AddrSpec struct {
+	Prefix    netip.Prefix // the address and its prefix length
+	Peer      netip.Prefix // the other end of a point-to-point link; or zero
+	Broadcast netip.Addr   // none unless given, as `ip` does; ifconfig sets one
+	Label     string
+	Scope     int // RT_SCOPE_*, or -1 for `ip`'s choice: host for 127/8, else global
+	NoDAD     bool
+	Valid     time.Duration // lifetimes; 0 for ever
+	Preferred time.Duration
+}
+
+func (a AddrSpec) String() string { return a.Prefix.String() }
+
+// args are the arguments of `ip addr add` on a link.
+func (a AddrSpec) args(dev string) []event.Arg {
+	args := []event.Arg{arg("address", a.Prefix.String()), arg("dev", dev)}
+	add := func(key, value string) { args = append(args, arg(key, value)) }
+	if a.Peer.IsValid() {
+		add("peer", a.Peer.String())
+	}
+	if a.Broadcast.IsValid() {
+		add("broadcast", a.Broadcast.String())
+	}
+	if a.Label != "" {
+		add("label", a.Label)
+	}
+	if a.Scope >= 0 {
+		add("scope", ScopeName(a.Scope))
+	}
+	if a.NoDAD {
+		add("nodad", "")
+	}
+	if a.Valid > 0 {
+		add("valid_lft", strconv.Itoa(int(a.Valid.Seconds())))
+	}
+	if a.Preferred > 0 {
+		add("preferred_lft", strconv.Itoa(int(a.Preferred.Seconds())))
+	}
+	return args
+}
+
+// Address is what the kernel says of an address at one moment.
+type Address struct {
+	IP        netip.Addr
+	PrefixLen int
+	Link      *Link
+	Scope     int
+	Peer      netip.Addr
+	Broadcast netip.Addr
+	Label     string
+	Flags     []string // as `ip` prints them: "tentative", "dynamic", "nodad" …
+	Valid     uint32   // seconds left; 2^32-1 for ever
+	Preferred uint32
+}
+
+// Prefix is the address with its prefix length.
+func (a *Address) Prefix() netip.Prefix { return netip.PrefixFrom(a.IP, a.PrefixLen) }
+
+func family(ip netip.Addr) int {
+	if ip.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// newAddr builds an RTM_NEWADDR or RTM_DELADDR.
+func newAddr(kind, flags, index int, a AddrSpec) *nl.NetlinkRequest {
+	r := request(kind, flags)
+	ip := a.Prefix.Addr()
+	scope := a.Scope
+	if scope < 0 {
+		scope = unix.RT_SCOPE_UNIVERSE
+		if ip.Is4() && ip.IsLoopback() {
+			scope = unix.RT_SCOPE_HOST
+		}
+	}
+	r.AddRawData([]byte{byte(family(ip)), byte(a.Prefix.Bits()), 0, byte(scope)})
+	r.RawData = binary.NativeEndian.AppendUint32(r.RawData, uint32(index))
+	attrs := func(kind int, data []byte) { r.RawData = append(r.RawData, nl.NewRtAttr(kind, data).Serialize()...) }
+	attrs(unix.IFA_LOCAL, ip.AsSlice())
+	if a.Peer.IsValid() {
+		r.RawData[1] = byte(a.Peer.Bits())
+		attrs(unix.IFA_ADDRESS, a.Peer.Addr().AsSlice())
+	} else {
+		attrs(unix.IFA_ADDRESS, ip.AsSlice())
+	}
+	if a.Broadcast.IsValid() {
+		attrs(unix.IFA_BROADCAST, a.Broadcast.AsSlice())
+	}
+	if a.Label != "" {
+		attrs(unix.IFA_LABEL, nl.ZeroTerminated(a.Label))
+	}
+	if a.NoDAD {
+		attrs(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NODAD))
+	}
+	if a.Valid > 0 || a.Preferred > 0 {
+		info := make([]byte, unix.SizeofIfaCacheinfo)
+		binary.NativeEndian.PutUint32(info, lifetime(a.Preferred, a.Valid))
+		binary.NativeEndian.PutUint32(info[4:], lifetime(a.Valid, 0))
+		attrs(unix.IFA_CACHEINFO, info)
+	}
+	return r
+}
+
+// lifetime is d in seconds; 0 means other, and 0 of both for ever.
+func lifetime(d, other time.Duration) uint32 {
+	switch {
+	case d > 0:
+		return uint32(d.Seconds())
+	case other > 0:
+		return uint32(other.Seconds())
+	}
+	return ^uint32(0)
+}
+
+// AddAddr puts an address on the link, as `ip addr add` does.
+func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	a = a.in(k.ns)
+	start := time.Now()
+	err := k.ns.conn.do(newAddr(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, k.index, a))
+	k.ns.lab.emit(ctx, "addr add", k.ns, start, err, a.args(k.name)...)
+	if err != nil {
+		return nil, k.failed(err, addrHint(err, a), "add address %s to %s", a, k)
+	}
+	k.ns.lab.unsettle(k)
+	k.ns.lab.onUndo(func(ctx context.Context) error { return k.deleteAddr(ctx, a) })
+	found := k.addressOf(a)
+	return found, nil
+}
+
+// in is the address as a namespace wants it: without duplicate address
+// detection where the namespace goes without.
+func (a AddrSpec) in(ns *Namespace) AddrSpec {
+	if a.Prefix.Addr().Is6() && !ns.dad {
+		a.NoDAD = true
+	}
+	return a
+}
+
+func addrHint(err error, a AddrSpec) string {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return "the link has this address already"
+	case errors.Is(err, unix.EACCES) && a.Prefix.Addr().Is6(), errors.Is(err, unix.EINVAL) && a.Prefix.Addr().Is6():
+		return "is IPv6 switched off (sysctl net.ipv6.conf.*.disable_ipv6), or the link's MTU below 1280?"
+	}
+	return ""
+}
+
+// addressOf describes an address as it was asked for; the kernel adds nothing
+// that matters at that moment but the scope of an IPv6 address.
+func (k *Link) addressOf(a AddrSpec) *Address {
+	ip := a.Prefix.Addr()
+	scope := a.Scope
+	if scope < 0 {
+		scope = unix.RT_SCOPE_UNIVERSE
+		switch {
+		case ip.IsLoopback():
+			scope = unix.RT_SCOPE_HOST
+		case ip.Is6() && ip.IsLinkLocalUnicast():
+			scope = unix.RT_SCOPE_LINK
+		}
+	}
+	found := &Address{IP: ip, PrefixLen: a.Prefix.Bits(), Link: k, Scope: scope, Peer: a.Peer.Addr(),
+		Broadcast: a.Broadcast, Label: a.Label, Valid: lifetime(a.Valid, 0), Preferred: lifetime(a.Preferred, a.Valid)}
+	if found.Label == "" && ip.Is4() {
+		found.Label = k.name
+	}
+	if a.NoDAD {
+		found.Flags = append(found.Flags, "nodad")
+	}
+	return found
+}
+
+func (k *Link) deleteAddr(ctx context.Context, a AddrSpec) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	start := time.Now()
+	err := k.ns.conn.do(newAddr(unix.RTM_DELADDR, 0, k.index, a))
+	k.ns.lab.emit(ctx, "addr delete", k.ns, start, err, arg("address", a.Prefix.String()), arg("dev", k.name))
+	if err != nil {
+		return k.failed(err, "", "delete address %s of %s", a, k)
+	}
+	return nil
+}
+
+// Delete takes the address off its link.
+func (a *Address) Delete(ctx context.Context) error {
+	spec := AddrSpec{Prefix: a.Prefix(), Scope: -1}
+	if a.Peer.IsValid() && a.Peer != a.IP {
+		spec.Peer = netip.PrefixFrom(a.Peer, a.PrefixLen)
+	}
+	if err := a.Link.deleteAddr(ctx, spec); err != nil {
+		return err
+	}
+	a.Link.ns.lab.onUndo(func(ctx context.Context) error { _, err := a.Link.AddAddr(ctx, spec); return err })
+	return nil
+}
+
+// addrFlags are the IFA_F_ flags as `ip` prints them.
+var addrFlags = []struct {
+	bit  uint32
+	name string
+}{
+	{unix.IFA_F_SECONDARY, "secondary"}, {unix.IFA_F_TENTATIVE, "tentative"}, {unix.IFA_F_DEPRECATED, "deprecated"},
+	{unix.IFA_F_HOMEADDRESS, "home"}, {unix.IFA_F_NODAD, "nodad"}, {unix.IFA_F_MANAGETEMPADDR, "mngtmpaddr"},
+	{unix.IFA_F_NOPREFIXROUTE, "noprefixroute"}, {unix.IFA_F_MCAUTOJOIN, "autojoin"}, {unix.IFA_F_DADFAILED, "dadfailed"},
+	{unix.IFA_F_STABLE_PRIVACY, "stable-privacy"},
+}
+
+type rawAddr struct {
+	Address
+	index int
+	flags uint32
+}
+
+// parseAddr reads the body of an RTM_NEWADDR message.
+func parseAddr(body []byte) (rawAddr, bool) {
+	if len(body) < unix.SizeofIfAddrmsg {
+		return rawAddr{}, false
+	}
+	a := rawAddr{index: int(u32(body[4:])), flags: uint32(body[2])}
+	a.PrefixLen, a.Scope = int(body[1]), int(body[3])
+	var address netip.Addr
+	for kind, v := range attributes(body[unix.SizeofIfAddrmsg:]) {
+		switch kind {
+		case unix.IFA_LOCAL:
+			a.IP, _ = netip.AddrFromSlice(v)
+		case unix.IFA_ADDRESS:
+			address, _ = netip.AddrFromSlice(v)
+		case unix.IFA_BROADCAST:
+			a.Broadcast, _ = netip.AddrFromSlice(v)
+		case unix.IFA_LABEL:
+			a.Label = nl.BytesToString(v)
+		case unix.IFA_FLAGS:
+			a.flags = u32(v)
+		case unix.IFA_CACHEINFO:
+			if len(v) >= 8 {
+				a.Preferred, a.Valid = u32(v), u32(v[4:])
+			}
+		}
+	}
+	switch {
+	case !a.IP.IsValid(): // IPv6 without a peer has only IFA_ADDRESS
+		a.IP = address
+	case address != a.IP:
+		a.Peer = address
+	}
+	for _, f := range addrFlags {
+		if a.flags&f.bit != 0 {
+			if f.bit == unix.IFA_F_SECONDARY && a.IP.Is6() {
+				a.Flags = append(a.Flags, "temporary") // the same bit
+				continue
+			}
+			a.Flags = append(a.Flags, f.name)
+		}
+	}
+	if a.flags&unix.IFA_F_PERMANENT == 0 {
+		a.Flags = append(a.Flags, "dynamic")
+	}
+	return a, a.IP.IsValid()
+}
+
+// Addrs lists addresses: of one link, or of all when only is nil.
+func (ns *Namespace) Addrs(only *Link) ([]*Address, error) {
+	raw, err := ns.rawAddrs(unix.AF_UNSPEC)
+	if err != nil {
+		return nil, kernelError(err, "", "list addresses%s", where(ns))
+	}
+	var all []*Address
+	for i := range raw {
+		a := &raw[i]
+		if only != nil && a.index != only.index {
+			continue
+		}
+		if a.Link = ns.linkAt(a.index); a.Link != nil {
+			all = append(all, &a.Address)
+		}
+	}
+	return all, nil
+}
+
+func (ns *Namespace) rawAddrs(family int) ([]rawAddr, error) {
+	if err := ns.check(); err != nil {
+		return nil, err
+	}
+	var raw []rawAddr
+	err := ns.conn.dump(func() *nl.NetlinkRequest {
+		r := request(unix.RTM_GETADDR, 0)
+		r.AddData(nl.NewIfAddrmsg(family))
+		return r
+	}, func() { raw = nil }, func(body []byte) error {
+		if a, ok := parseAddr(body); ok {
+			raw = append(raw, a)
+		}
+		return nil
+	})
+	return raw, err
+}
+
+// scopes are the names of /etc/iproute2/rt_scopes.
+var scopes = map[string]int{
+	"global": unix.RT_SCOPE_UNIVERSE, "universe": unix.RT_SCOPE_UNIVERSE, "site": unix.RT_SCOPE_SITE,
+	"link": unix.RT_SCOPE_LINK, "host": unix.RT_SCOPE_HOST, "nowhere": unix.RT_SCOPE_NOWHERE,
+}
+
+// Scope returns the number of a scope by name ("global", "site", "link",
+// "host", "nowhere").
+func Scope(name string) (int, error) {
+	if n, ok := scopes[name]; ok {
+		return n, nil
+	}
+	return 0, Usage(`scopes are "global", "site", "link", "host" and "nowhere"`, "%q is no scope", name)
+}
+
+// ScopeName is the inverse of [Scope].
+func ScopeName(n int) string {
+	switch n {
+	case unix.RT_SCOPE_UNIVERSE:
+		return "global"
+	case unix.RT_SCOPE_SITE:
+		return "site"
+	case unix.RT_SCOPE_LINK:
+		return "link"
+	case unix.RT_SCOPE_HOST:
+		return "host"
+	case unix.RT_SCOPE_NOWHERE:
+		return "nowhere"
+	}
+	return strconv.Itoa(n)
+}
+
+// BroadcastOf is the highest address of a subnet, for broadcast="+"; the zero
+// Addr where there is none (IPv6, /31, /32).
+func BroadcastOf(p netip.Prefix) netip.Addr {
+	if !p.Addr().Is4() || p.Bits() > 30 {
+		return netip.Addr{}
+	}
+	b := p.Addr().As4()
+	mask := net.CIDRMask(p.Bits(), 32)
+	for i := range b {
+		b[i] |= ^mask[i]
+	}
+	return netip.AddrFrom4(b)
+}

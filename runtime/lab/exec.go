@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/event"
+	"nsscript/runtime/process"
+)
+
+// Exec runs a program in the namespace and waits for its end, as
+// `ip netns exec` does. A nonzero exit status is an error when check is set.
+func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (process.Result, error) {
+	if err := ns.check(); err != nil {
+		return process.Result{}, err
+	}
+	ns.lab.SettleIPv6(ctx, ns)
+	s.DieWithParent = ns.lab.options.Host
+	start := time.Now()
+	r, err := process.Run(ctx, ns.do, s)
+	ns.emitExec(ctx, "exec", start, err, s)
+	if err != nil {
+		return r, ns.execError(err, s, r)
+	}
+	if check && r.Code != 0 {
+		return r, &Error{Kind: KindCommand, Op: fmt.Sprintf("%s%s: exit status %d%s", quoted(s.Argv), where(ns), r.Code, lastWords(r)),
+			Hint: ns.exitHint(r)}
+	}
+	return r, nil
+}
+
+// Spawn starts a program in the namespace and returns at once. It ends with the
+// lab at the latest.
+func (ns *Namespace) Spawn(ctx context.Context, s process.Spec) (*process.Process, error) {
+	if err := ns.check(); err != nil {
+		return nil, err
+	}
+	ns.lab.SettleIPv6(ctx, ns)
+	s.DieWithParent = ns.lab.options.Host
+	start := time.Now()
+	p, err := process.Start(ns.do, s)
+	ns.emitExec(ctx, "spawn", start, err, s)
+	if err != nil {
+		return nil, ns.execError(err, s, process.Result{})
+	}
+	ns.lab.mu.Lock()
+	ns.lab.procs = append(ns.lab.procs, p)
+	ns.lab.mu.Unlock()
+	return p, nil
+}
+
+func (ns *Namespace) emitExec(ctx context.Context, op string, start time.Time, err error, s process.Spec) {
+	if !ns.lab.watched() {
+		return
+	}
+	args := []event.Arg{}
+	for _, a := range s.Argv {
+		args = append(args, arg("argv", a))
+	}
+	for _, e := range s.Env {
+		args = append(args, arg("env", e))
+	}
+	for key, value := range map[string]string{"input": s.Input, "user": s.User, "cwd": s.Dir} {
+		if value != "" {
+			args = append(args, arg(key, value))
+		}
+	}
+	ns.lab.emit(ctx, op, ns, start, err, args...)
+}
+
+func quoted(argv []string) string { return strings.Join(argv, " ") }
+
+// lastWords are the last lines that a failed program printed.
+func lastWords(r process.Result) string {
+	text := strings.TrimSpace(r.Stderr)
+	if text == "" {
+		text = strings.TrimSpace(r.Stdout)
+	}
+	if text == "" {
+		return ""
+	}
+	lines := strings.Split(text, "\n")
+	if len(lines) > 10 {
+		lines = append([]string{"…"}, lines[len(lines)-10:]...)
+	}
+	return "\n" + strings.Join(lines, "\n")
+}
+
+// exitHint recognizes a program that wanted to change its user where the lab
+// has only one.
+func (ns *Namespace) exitHint(r process.Result) string {
+	if !oneID() {
+		return ""
+	}
+	for _, word := range []string{"setgroups", "setuid", "setgid", "setegid", "seteuid", "initgroups", "chown", "setresuid", "setresgid"} {
+		if strings.Contains(r.Stderr, word) {
+			return "this program changes user; install uidmap and add a subuid range"
+		}
+	}
+	return ""
+}
+
+// oneID tells whether the lab's user namespace has a single user.
+func oneID() bool {
+	text, err := readProc("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	f := strings.Fields(text)
+	return len(f) == 3 && f[2] == "1"
+}
+
+func readProc(path string) (string, error) {
+	return readSysctl("../" + strings.TrimPrefix(path, "/proc/"))
+}
+
+func (ns *Namespace) execError(err error, s process.Spec, r process.Result) error {
+	e := &Error{Op: "run " + quoted(s.Argv) + where(ns), Kind: KindCommand, Err: err}
+	var missing *process.NotFound
+	var noIDs *process.NoIDs
+	switch {
+	case errors.As(err, &missing):
+		e.Kind = KindMissing
+		e.Op, e.Err = missing.Error(), nil
+		e.Hint = `install it, or ask first: which("` + missing.Program + `")`
+	case errors.As(err, &noIDs):
+		e.Hint = "install uidmap and add a subuid range, or run as root"
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Kind, e.Err = KindTimeout, errors.New("timed out after "+r.Took.Round(time.Millisecond).String()+lastWords(r))
+	case errors.Is(err, unix.EACCES):
+		e.Hint = "the file is not executable"
+	}
+	return e
+}

@@ -1,0 +1,179 @@
+// Package lab is the kernel face of a lab: namespaces, links, addresses, routes
+// and what runs in them, one file for each noun of the kernel. A method does
+// one operation on the real kernel at once and returns what came of it.
+package lab
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/event"
+	"nsscript/runtime/netns"
+	"nsscript/runtime/process"
+)
+
+// RunDir is where named namespaces are bound, as ip-netns(8) has it.
+const RunDir = "/run/netns"
+
+// Options of a [Lab].
+type Options struct {
+	// Host: the lab is the machine itself. New namespaces are left as the
+	// kernel makes them, indexes are the kernel's choice, and every change is
+	// remembered so that [Lab.Undo] can take it back.
+	Host bool
+	// Force allows a Host lab to delete what it did not make.
+	Force bool
+	// Seed determines the MAC addresses; equal seeds, equal addresses.
+	Seed uint64
+	// Events gets every operation; nil for nobody.
+	Events event.Sink
+	// Inherit is the machine's net.core.devconf_inherit_init_net, as text.
+	Inherit string
+}
+
+// Lab is a set of namespaces around a root namespace. Its methods may be called
+// from several goroutines.
+type Lab struct {
+	// Root is the namespace that the lab was made in.
+	Root *Namespace
+
+	options Options
+	mu      sync.Mutex // guards what follows
+	spaces  []*Namespace
+	byID    map[netns.ID]*Namespace
+	rng     *rand.Rand
+	fresh   map[*Link]bool // set up since the last settling
+	probing map[*Link]bool // and may still detect duplicate addresses
+	undos   []undo
+	lasting []string // what cannot be undone, in words
+	procs   []*process.Process
+
+	resets func() []setting // sysctls that a new namespace must get
+}
+
+// New makes a lab whose root is the calling process's network namespace. In a
+// private lab the root gets what a booted machine has: lo up, and the kernel's
+// own defaults for sysctls.
+func New(ctx context.Context, o Options) (*Lab, error) {
+	l := &Lab{
+		options: o,
+		byID:    map[netns.ID]*Namespace{},
+		fresh:   map[*Link]bool{},
+		probing: map[*Link]bool{},
+		rng:     rand.New(rand.NewPCG(o.Seed, 0x6e73736372697074)),
+	}
+	growDescriptorTable()
+	fd, err := netns.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	c, err := openConn()
+	if err != nil {
+		return nil, err
+	}
+	l.Root = &Namespace{lab: l, Path: "/proc/1/ns/net", conn: c, root: true, dad: o.Host}
+	if l.Root.id, err = netns.IDOf(fd); err != nil {
+		return nil, err
+	}
+	l.byID[l.Root.id] = l.Root
+	if o.Host {
+		l.resets = func() []setting { return nil }
+		return l, nil
+	}
+	l.resets = sync.OnceValue(func() []setting { return inherited(o.Inherit) })
+	settings := l.resets()
+	if err := applySettings(settings); err != nil {
+		return nil, err
+	}
+	l.Root.emitSettings(ctx, settings)
+	lo := l.Root.handle(1, "lo")
+	if err := l.Root.conn.do(setFlags(1, unix.IFF_UP, unix.IFF_UP)); err != nil {
+		return nil, kernelError(err, "", "set lo up")
+	}
+	l.emit(ctx, "link set", l.Root, time.Now(), nil, arg("dev", lo.name), arg("up", ""))
+	return l, nil
+}
+
+// Close stops the lab's processes and lets go of its namespaces. In a private
+// lab the end of the process does that and more; Close serves programs that go
+// on, and --host.
+func (l *Lab) Close() {
+	for _, p := range l.procs {
+		p.Kill()
+	}
+	for _, ns := range l.all() {
+		ns.conn.close()
+	}
+}
+
+// growDescriptorTable makes the process's table of descriptors large at once.
+// Each doubling of the table of a process with threads waits for an RCU grace
+// period (7 to 11 ms in one call of socket(2)); here it happens beside the rest
+// of the start.
+func growDescriptorTable() {
+	go func() {
+		want := 4095
+		var limit unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur <= uint64(want) {
+			want = int(limit.Cur) - 1
+		}
+		if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, want); err == nil {
+			unix.Close(fd)
+		}
+	}()
+}
+
+// Namespaces returns those that were made or named in this lab, in order,
+// without the root.
+func (l *Lab) Namespaces() []*Namespace {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*Namespace(nil), l.spaces...)
+}
+
+func (l *Lab) all() []*Namespace { return append([]*Namespace{l.Root}, l.Namespaces()...) }
+
+// Host tells whether the lab is the machine itself.
+func (l *Lab) Host() bool { return l.options.Host }
+
+// newMAC draws a MAC address: unicast, locally administered (IEEE 802).
+func (l *Lab) newMAC() net.HardwareAddr {
+	l.mu.Lock()
+	n := l.rng.Uint64()
+	l.mu.Unlock()
+	return net.HardwareAddr{byte(n)&^1 | 2, byte(n >> 8), byte(n >> 16), byte(n >> 24), byte(n >> 32), byte(n >> 40)}
+}
+
+// arg makes an argument of an event.
+func arg(key, value string) event.Arg { return event.Arg{Key: key, Value: value} }
+
+// emit reports an operation that began at start.
+func (l *Lab) emit(ctx context.Context, op string, ns *Namespace, start time.Time, err error, args ...event.Arg) {
+	if l.options.Events == nil {
+		return
+	}
+	name := ""
+	if ns != nil && !ns.root {
+		name = ns.Name
+	}
+	l.options.Events(event.Event{Op: op, NS: name, Args: args, Pos: event.PosOf(ctx), Took: time.Since(start), Err: err})
+}
+
+// watched tells whether somebody reads events; building their arguments is
+// spared otherwise.
+func (l *Lab) watched() bool { return l.options.Events != nil }
+
+// Where names a namespace in errors: " in blue", or nothing for the root.
+func where(ns *Namespace) string {
+	if ns.root {
+		return ""
+	}
+	return fmt.Sprintf(" in %s", ns)
+}

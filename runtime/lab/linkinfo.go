@@ -1,0 +1,187 @@
+package lab
+
+import (
+	"encoding/binary"
+	"net"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// LinkInfo is what the kernel says of a link at one moment.
+type LinkInfo struct {
+	Index    int
+	Name     string
+	Kind     string // "veth", "bridge" …; "loopback" for lo; "" for hardware
+	MAC      net.HardwareAddr
+	MTU      int
+	Flags    uint32 // IFF_*
+	State    string // operational state as `ip` prints it, in lower case (RFC 2863)
+	Carrier  bool
+	Master   int // ifindex of the bridge, bond or VRF, or 0
+	Parent   int // ifindex of the other end or lower link, or 0
+	ParentNS int // the id of Parent's namespace, or -1 when it is this one
+	Alias    string
+	AltNames []string
+	TxQLen   int
+	Group    int
+	Queues   int // transmit queues
+	Promisc  bool
+	Qdisc    string
+	Stats    LinkStats
+	Options  map[string]any // of the kind; int, bool, float64 (seconds) or string
+	// PortState is a bridge port's STP state (RFC 1493): "disabled",
+	// "listening", "learning", "forwarding", "blocking"; "" for no port.
+	PortState string
+}
+
+// LinkStats are a link's counters (struct rtnl_link_stats64).
+type LinkStats struct {
+	RxPackets, TxPackets, RxBytes, TxBytes, RxErrors, TxErrors, RxDropped, TxDropped uint64
+	Multicast, Collisions                                                            uint64
+}
+
+// Up tells whether the link is administratively up.
+func (i *LinkInfo) Up() bool { return i.Flags&unix.IFF_UP != 0 }
+
+// operStates are the values of IFLA_OPERSTATE (include/uapi/linux/if.h).
+var operStates = []string{"unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"}
+
+var portStates = []string{"disabled", "listening", "learning", "forwarding", "blocking"}
+
+func nameOf(names []string, i int) string {
+	if i < len(names) {
+		return names[i]
+	}
+	return "unknown"
+}
+
+// parseLink reads the body of an RTM_NEWLINK message.
+func parseLink(body []byte) *LinkInfo {
+	if len(body) < unix.SizeofIfInfomsg {
+		return &LinkInfo{ParentNS: -1}
+	}
+	i := &LinkInfo{
+		Index:    int(int32(binary.NativeEndian.Uint32(body[4:]))),
+		Flags:    binary.NativeEndian.Uint32(body[8:]),
+		ParentNS: -1,
+	}
+	if binary.NativeEndian.Uint16(body[2:]) == unix.ARPHRD_LOOPBACK {
+		i.Kind = "loopback"
+	}
+	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {
+		switch kind {
+		case unix.IFLA_IFNAME:
+			i.Name = nl.BytesToString(v)
+		case unix.IFLA_ADDRESS:
+			i.MAC = net.HardwareAddr(append([]byte(nil), v...))
+		case unix.IFLA_MTU:
+			i.MTU = int(u32(v))
+		case unix.IFLA_OPERSTATE:
+			i.State = nameOf(operStates, u8(v))
+		case unix.IFLA_CARRIER:
+			i.Carrier = u8(v) == 1
+		case unix.IFLA_MASTER:
+			i.Master = int(u32(v))
+		case unix.IFLA_LINK:
+			i.Parent = int(u32(v))
+		case unix.IFLA_LINK_NETNSID:
+			i.ParentNS = int(int32(u32(v)))
+		case unix.IFLA_IFALIAS:
+			i.Alias = nl.BytesToString(v)
+		case unix.IFLA_TXQLEN:
+			i.TxQLen = int(u32(v))
+		case unix.IFLA_GROUP:
+			i.Group = int(u32(v))
+		case unix.IFLA_NUM_TX_QUEUES:
+			i.Queues = int(u32(v))
+		case unix.IFLA_PROMISCUITY:
+			i.Promisc = u32(v) > 0
+		case unix.IFLA_QDISC:
+			i.Qdisc = nl.BytesToString(v)
+		case unix.IFLA_STATS64:
+			i.Stats = parseStats(v)
+		case unix.IFLA_PROP_LIST:
+			for kind, name := range attributes(v) {
+				if kind == unix.IFLA_ALT_IFNAME {
+					i.AltNames = append(i.AltNames, nl.BytesToString(name))
+				}
+			}
+		case unix.IFLA_LINKINFO:
+			i.parseKind(v)
+		}
+	}
+	return i
+}
+
+func (i *LinkInfo) parseKind(b []byte) {
+	var data []byte
+	var slave string
+	for kind, v := range attributes(b) {
+		switch kind {
+		case unix.IFLA_INFO_KIND:
+			i.Kind = nl.BytesToString(v)
+		case unix.IFLA_INFO_DATA:
+			data = v
+		case unix.IFLA_INFO_SLAVE_KIND:
+			slave = nl.BytesToString(v)
+		case unix.IFLA_INFO_SLAVE_DATA:
+			if slave == "bridge" {
+				for kind, v := range attributes(v) {
+					if kind == nl.IFLA_BRPORT_STATE {
+						i.PortState = nameOf(portStates, u8(v))
+					}
+				}
+			}
+		}
+	}
+	if i.Kind == "bridge" && data != nil {
+		i.Options = readOptions(bridgeOptions, data)
+	}
+}
+
+func parseStats(b []byte) LinkStats {
+	at := func(n int) uint64 {
+		if len(b) < 8*n+8 {
+			return 0
+		}
+		return binary.NativeEndian.Uint64(b[8*n:])
+	}
+	return LinkStats{
+		RxPackets: at(0), TxPackets: at(1), RxBytes: at(2), TxBytes: at(3), RxErrors: at(4), TxErrors: at(5),
+		RxDropped: at(6), TxDropped: at(7), Multicast: at(8), Collisions: at(9),
+	}
+}
+
+// flagNames are the IFF_ flags that `ip` prints between angle brackets, in its order.
+var flagNames = []struct {
+	bit  uint32
+	name string
+}{
+	{unix.IFF_LOOPBACK, "LOOPBACK"}, {unix.IFF_BROADCAST, "BROADCAST"}, {unix.IFF_POINTOPOINT, "POINTOPOINT"},
+	{unix.IFF_MULTICAST, "MULTICAST"}, {unix.IFF_NOARP, "NOARP"}, {unix.IFF_ALLMULTI, "ALLMULTI"},
+	{unix.IFF_PROMISC, "PROMISC"}, {unix.IFF_MASTER, "MASTER"}, {unix.IFF_SLAVE, "SLAVE"},
+	{unix.IFF_DEBUG, "DEBUG"}, {unix.IFF_DYNAMIC, "DYNAMIC"}, {unix.IFF_AUTOMEDIA, "AUTOMEDIA"},
+	{unix.IFF_PORTSEL, "PORTSEL"}, {unix.IFF_NOTRAILERS, "NOTRAILERS"},
+	{unix.IFF_UP, "UP"}, {unix.IFF_LOWER_UP, "LOWER_UP"}, {unix.IFF_DORMANT, "DORMANT"}, {unix.IFF_ECHO, "ECHO"},
+}
+
+// FlagNames lists the flags as `ip link` does (print_link_flags of iproute2).
+func (i *LinkInfo) FlagNames() []string {
+	var names []string
+	if i.Up() && i.Flags&unix.IFF_RUNNING == 0 {
+		names = append(names, "NO-CARRIER")
+	}
+	for _, f := range flagNames {
+		if i.Flags&f.bit != 0 {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// Brief is the link's line in `ip -br link`.
+func (i *LinkInfo) Brief(name string) []string {
+	return []string{name, strings.ToUpper(i.State), i.MAC.String(), "<" + strings.Join(i.FlagNames(), ",") + ">"}
+}

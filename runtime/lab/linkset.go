@@ -1,0 +1,291 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/event"
+)
+
+// LinkChange is what `ip link set` changes; nil leaves a thing as it is.
+type LinkChange struct {
+	MTU       *int
+	MAC       net.HardwareAddr
+	Alias     *string // "" removes it
+	AltName   *string // is added
+	Master    *Link
+	NoMaster  bool
+	TxQLen    *int
+	Group     *int
+	Promisc   *bool
+	ARP       *bool
+	Multicast *bool
+	AllMulti  *bool
+}
+
+func setMaster(index, master int) *nl.NetlinkRequest {
+	r := setFlags(index, 0, 0)
+	r.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
+	return r
+}
+
+// flagBits are the switches of `ip link set`. arp is the opposite of its flag.
+func (c *LinkChange) flagBits() (flags, change uint32, args []event.Arg) {
+	for _, f := range []struct {
+		name  string
+		value *bool
+		bit   uint32
+		not   bool
+	}{
+		{"promisc", c.Promisc, unix.IFF_PROMISC, false},
+		{"arp", c.ARP, unix.IFF_NOARP, true},
+		{"multicast", c.Multicast, unix.IFF_MULTICAST, false},
+		{"allmulticast", c.AllMulti, unix.IFF_ALLMULTI, false},
+	} {
+		if f.value == nil {
+			continue
+		}
+		change |= f.bit
+		if *f.value != f.not {
+			flags |= f.bit
+		}
+		args = append(args, arg(f.name, onOff(*f.value)))
+	}
+	return flags, change, args
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// requests builds the messages for a change, and what they say in `ip`'s words.
+func (c *LinkChange) requests(index int) (rs []*nl.NetlinkRequest, args []event.Arg) {
+	flags, change, args := c.flagBits()
+	r := setFlags(index, flags, change)
+	add := func(kind int, data []byte, key, value string) {
+		r.AddData(nl.NewRtAttr(kind, data))
+		args = append(args, arg(key, value))
+	}
+	if c.MTU != nil {
+		add(unix.IFLA_MTU, nl.Uint32Attr(uint32(*c.MTU)), "mtu", strconv.Itoa(*c.MTU))
+	}
+	if c.MAC != nil {
+		add(unix.IFLA_ADDRESS, c.MAC, "address", c.MAC.String())
+	}
+	if c.Alias != nil {
+		add(unix.IFLA_IFALIAS, []byte(*c.Alias), "alias", *c.Alias)
+	}
+	if c.TxQLen != nil {
+		add(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(*c.TxQLen)), "txqueuelen", strconv.Itoa(*c.TxQLen))
+	}
+	if c.Group != nil {
+		add(unix.IFLA_GROUP, nl.Uint32Attr(uint32(*c.Group)), "group", strconv.Itoa(*c.Group))
+	}
+	if c.Master != nil {
+		add(unix.IFLA_MASTER, nl.Uint32Attr(uint32(c.Master.index)), "master", c.Master.name)
+	} else if c.NoMaster {
+		add(unix.IFLA_MASTER, nl.Uint32Attr(0), "nomaster", "")
+	}
+	if len(args) > 0 {
+		rs = append(rs, r)
+	}
+	if c.AltName != nil {
+		p := request(unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND)
+		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+		msg.Index = int32(index)
+		p.AddData(msg)
+		list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
+		list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(*c.AltName))
+		p.AddData(list)
+		rs = append(rs, p)
+	}
+	return rs, args
+}
+
+// Set changes properties of the link, as `ip link set` does.
+func (k *Link) Set(ctx context.Context, c LinkChange) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	if c.Master != nil {
+		if err := c.Master.check(); err != nil {
+			return err
+		}
+		if c.Master.ns != k.ns {
+			return Usage("a port is in its bridge's namespace", "link %s cannot be a port of %s", k, c.Master)
+		}
+	}
+	var before *LinkInfo
+	if k.ns.lab.options.Host {
+		before, _ = k.Info()
+	}
+	rs, args := c.requests(k.index)
+	start := time.Now()
+	err := k.ns.conn.do(rs...)
+	if k.ns.lab.watched() {
+		if len(args) > 0 {
+			k.ns.lab.emit(ctx, "link set", k.ns, start, err, append([]event.Arg{arg("dev", k.name)}, args...)...)
+		}
+		if c.AltName != nil {
+			k.ns.lab.emit(ctx, "link property add", k.ns, start, err, arg("dev", k.name), arg("altname", *c.AltName))
+		}
+	}
+	if err != nil {
+		return k.setError(err, &c)
+	}
+	if c.Master != nil || c.NoMaster {
+		k.ns.lab.unsettle(k)
+	}
+	if before != nil {
+		k.ns.lab.onUndo(func(ctx context.Context) error { return k.Set(ctx, c.opposite(k, before)) })
+	}
+	return nil
+}
+
+func (k *Link) setError(err error, c *LinkChange) error {
+	hint := ""
+	if c.MTU != nil {
+		hint = mtuHint(err, *c.MTU)
+	}
+	if errors.Is(err, unix.ELOOP) {
+		hint = "a bridge cannot be a port of another bridge"
+	}
+	return k.failed(err, hint, "set %s", k)
+}
+
+// opposite is the change that restores what before says. An alternative name
+// that was added stays out of it: names are removed with the link.
+func (c *LinkChange) opposite(k *Link, before *LinkInfo) LinkChange {
+	var o LinkChange
+	if c.MTU != nil {
+		o.MTU = &before.MTU
+	}
+	if c.MAC != nil {
+		o.MAC = before.MAC
+	}
+	if c.Alias != nil {
+		o.Alias = &before.Alias
+	}
+	if c.TxQLen != nil {
+		o.TxQLen = &before.TxQLen
+	}
+	if c.Group != nil {
+		o.Group = &before.Group
+	}
+	if c.Master != nil || c.NoMaster {
+		o.Master = k.ns.linkAt(before.Master)
+		o.NoMaster = o.Master == nil
+	}
+	flag := func(changed *bool, bit uint32, not bool) *bool {
+		if changed == nil {
+			return nil
+		}
+		was := before.Flags&bit != 0 != not
+		return &was
+	}
+	o.Promisc = flag(c.Promisc, unix.IFF_PROMISC, false)
+	o.ARP = flag(c.ARP, unix.IFF_NOARP, true)
+	o.Multicast = flag(c.Multicast, unix.IFF_MULTICAST, false)
+	o.AllMulti = flag(c.AllMulti, unix.IFF_ALLMULTI, false)
+	return o
+}
+
+// Rename gives the link another name, as `ip link set L name NEW` does. Since
+// kernel 6.2 the link may be up; before, it is set down for the moment.
+func (k *Link) Rename(ctx context.Context, name string) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	if err := checkLinkName(name); err != nil {
+		return err
+	}
+	old := k.name
+	r := setFlags(k.index, 0, 0)
+	r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	start := time.Now()
+	err := k.ns.conn.do(r)
+	k.ns.lab.emit(ctx, "link set", k.ns, start, err, arg("dev", old), arg("name", name))
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return k.failed(err, "this kernel renames only links that are down: down(link) first", "rename %s to %s", k, name)
+	case errors.Is(err, unix.EEXIST):
+		return k.failed(err, "use another name", "rename %s to %s: there is a link of that name", k, name)
+	case err != nil:
+		return k.failed(err, "", "rename %s to %s", k, name)
+	}
+	k.name = name
+	k.ns.lab.onUndo(func(ctx context.Context) error { return k.Rename(ctx, old) })
+	return nil
+}
+
+// Move puts the link into another namespace, as `ip link set L netns NS` does.
+// The kernel sets it down and takes its addresses off. A move waits for RCU
+// (19 ms): a link that is born in its namespace costs a fortieth.
+func (k *Link) Move(ctx context.Context, to *Namespace) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	fd, err := to.openFD()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	from := k.ns
+	wasUp := from.lab.options.Host && k.isUp()
+	r := setFlags(k.index, 0, 0)
+	r.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd))))
+	start := time.Now()
+	err = from.conn.do(r)
+	from.lab.emit(ctx, "link set", from, start, err, arg("dev", k.name), arg("netns", nsArg(to)))
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return k.failed(err, "the kernel keeps such links (lo, a bridge's or tunnel's own device) in the namespace they were born in", "move %s to %s", k, to)
+	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY):
+		return k.failed(err, "rename it first", "move %s to %s: there is a link of that name or index", k, to)
+	case err != nil:
+		return k.failed(err, "", "move %s to %s", k, to)
+	}
+	if from == to {
+		return nil
+	}
+	from.forget(k)
+	if err := to.receive(k); err != nil {
+		return err
+	}
+	from.lab.onUndo(func(ctx context.Context) error {
+		if err := k.Move(ctx, from); err != nil || !wasUp {
+			return err
+		}
+		return k.SetUp(ctx, true)
+	})
+	return nil
+}
+
+// receive makes the handle of a link that was moved here follow it. The kernel
+// keeps the index unless it is taken.
+func (ns *Namespace) receive(k *Link) error {
+	index, err := ns.indexOf(k.name)
+	if err != nil {
+		return kernelError(err, "", "find %s after its move to %s", k.name, ns)
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.links == nil {
+		ns.links = map[int]*Link{}
+	}
+	if ns.next <= index && index < 1<<20 {
+		ns.next = index + 1
+	}
+	k.ns, k.index = ns, index
+	ns.links[index] = k
+	return nil
+}

@@ -1,0 +1,332 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/event"
+	"nsscript/runtime/netns"
+)
+
+// Namespace is a network namespace of a lab.
+type Namespace struct {
+	// Name is what it is called under /run/netns; empty for the root and for
+	// one that was found by a pid.
+	Name string
+	// Path leads to it in the file system.
+	Path string
+
+	lab  *Lab
+	conn *conn
+	id   netns.ID
+	root bool
+	made bool // by this lab, so that it may be deleted
+	dad  bool // duplicate address detection is the kernel's business
+
+	mu    sync.Mutex
+	links map[int]*Link // handles by ifindex
+	next  int           // the next ifindex to choose
+	gone  string        // how it was deleted, or ""
+}
+
+func (ns *Namespace) String() string {
+	switch {
+	case ns.root:
+		return "root"
+	case ns.Name != "":
+		return ns.Name
+	}
+	return ns.Path
+}
+
+// IsRoot tells whether it is the lab's root namespace.
+func (ns *Namespace) IsRoot() bool { return ns.root }
+
+// NamespaceSpec says which namespace to make or to find.
+type NamespaceSpec struct {
+	// Name under /run/netns; empty for the next free ns0, ns1 … With PID or
+	// Path it may stay empty.
+	Name string
+	// PID finds the namespace of a process, Path one by a file.
+	PID  int
+	Path string
+	// Exist accepts one that is there already under Name.
+	Exist bool
+	// DAD leaves duplicate address detection (RFC 4862) to the kernel, which
+	// keeps an address unusable for a second or more. Without it the lab gives
+	// every IPv6 address the flag nodad.
+	DAD bool
+}
+
+// AddNamespace makes a namespace and binds it at /run/netns/NAME, as
+// `ip netns add` does, or finds one by PID or Path.
+func (l *Lab) AddNamespace(ctx context.Context, s NamespaceSpec) (*Namespace, error) {
+	if s.PID != 0 || s.Path != "" {
+		return l.findNamespace(s)
+	}
+	if s.Name == "" {
+		s.Name = l.freeName()
+	}
+	if err := checkNamespaceName(s.Name); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	settings := l.resets()
+	ns, err := l.makeNamespace(s, settings)
+	if errors.Is(err, unix.EEXIST) {
+		if s.Exist {
+			return l.findNamespace(NamespaceSpec{Name: s.Name, Path: filepath.Join(RunDir, s.Name)})
+		}
+		err = kernelError(unix.EEXIST, `use another name, or exist=True to take the one that is there`, "make namespace %s", s.Name)
+	} else if err != nil {
+		err = kernelError(err, "", "make namespace %s", s.Name)
+	}
+	l.emit(ctx, "netns add", nil, start, err, arg("name", s.Name))
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.spaces = append(l.spaces, ns)
+	l.byID[ns.id] = ns
+	l.mu.Unlock()
+	l.onUndo(func(ctx context.Context) error { return ns.Delete(ctx) })
+	ns.emitSettings(ctx, settings)
+	return ns, nil
+}
+
+// makeNamespace makes the namespace, its bind mount and its sysctls. What it
+// has made it removes again when a later step fails.
+func (l *Lab) makeNamespace(s NamespaceSpec, settings []setting) (_ *Namespace, err error) {
+	if l.options.Host {
+		if err := shareRunDir(); err != nil {
+			return nil, err
+		}
+	}
+	path := filepath.Join(RunDir, s.Name)
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	unix.Close(file)
+	ns := &Namespace{Name: s.Name, Path: path, lab: l, made: true, next: 2, dad: s.DAD || l.options.Host}
+	defer func() {
+		if err != nil {
+			if ns.conn != nil {
+				ns.conn.close()
+			}
+			_ = unix.Unmount(path, unix.MNT_DETACH)
+			_ = unix.Unlink(path)
+		}
+	}()
+	err = netns.New(func() error {
+		if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind it at %s: %w", path, err)
+		}
+		if err := applySettings(settings); err != nil {
+			return err
+		}
+		var err error
+		ns.conn, err = openConn()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, err
+	}
+	ns.id = netns.ID{Dev: uint64(st.Dev), Ino: st.Ino}
+	return ns, nil
+}
+
+// shareRunDir makes /run/netns as ip-netns(8) makes it on a machine: a shared
+// mount, so that names reach other mount namespaces.
+func shareRunDir() error {
+	if err := os.MkdirAll(RunDir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount("", RunDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	if errors.Is(err, unix.EINVAL) { // it is not a mount point yet
+		if err = unix.Mount(RunDir, RunDir, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+			err = unix.Mount("", RunDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("share %s: %w", RunDir, err)
+	}
+	return nil
+}
+
+// findNamespace returns the handle of a namespace that exists: the lab's own
+// one where it is of the lab.
+func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
+	path := s.Path
+	if s.PID != 0 {
+		path = fmt.Sprintf("/proc/%d/ns/net", s.PID)
+	}
+	fd, err := netns.Open(path)
+	if errors.Is(err, os.ErrNotExist) && s.PID != 0 {
+		return nil, &Error{Op: fmt.Sprintf("find the namespace of process %d", s.PID), Kind: KindGone, Err: unix.ESRCH,
+			Hint: "the process has ended, or is not one of this lab"}
+	}
+	if err != nil {
+		return nil, kernelError(err, "", "find namespace %s", path)
+	}
+	defer unix.Close(fd)
+	id, err := netns.IDOf(fd)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	known := l.byID[id]
+	l.mu.Unlock()
+	if known != nil && known.gone == "" {
+		return known, nil
+	}
+	ns := &Namespace{Name: s.Name, Path: path, lab: l, id: id, dad: true}
+	if err := netns.Do(fd, func() (err error) { ns.conn, err = openConn(); return err }); err != nil {
+		return nil, kernelError(err, "", "enter namespace %s", path)
+	}
+	if ns.Name == "" && filepath.Dir(path) == RunDir {
+		ns.Name = filepath.Base(path)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.byID[id] = ns
+	if ns.Name != "" {
+		l.spaces = append(l.spaces, ns)
+	}
+	return ns, nil
+}
+
+// Namespace returns the lab's namespace of a name, or nil.
+func (l *Lab) Namespace(name string) *Namespace {
+	for _, ns := range l.Namespaces() {
+		if ns.Name == name {
+			return ns
+		}
+	}
+	return nil
+}
+
+func (l *Lab) freeName() string {
+	for i := 0; ; i++ {
+		name := "ns" + strconv.Itoa(i)
+		if l.Namespace(name) == nil && unix.Access(filepath.Join(RunDir, name), unix.F_OK) != nil {
+			return name
+		}
+	}
+}
+
+// checkNamespaceName refuses what cannot be a file name (ip-netns(8)).
+func checkNamespaceName(name string) error {
+	switch {
+	case name == "." || name == ".." || strings.ContainsRune(name, '/') || strings.ContainsRune(name, 0):
+		return Usage(`a name is a file name under /run/netns, like "blue"`, "%q cannot name a namespace", name)
+	case len(name) > unix.NAME_MAX:
+		return Usage("", "a namespace's name of %d bytes is too long; %d are allowed", len(name), unix.NAME_MAX)
+	case name == "root":
+		return Usage("", `"root" is the name of the lab's root namespace`)
+	}
+	return nil
+}
+
+// check refuses a namespace that was deleted.
+func (ns *Namespace) check() error {
+	if ns.gone != "" {
+		return &Error{Op: fmt.Sprintf("namespace %s was %s", ns, ns.gone), Kind: KindGone}
+	}
+	return nil
+}
+
+// do runs fn with its thread in the namespace.
+func (ns *Namespace) do(fn func() error) error {
+	fd, err := ns.openFD()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return netns.Do(fd, fn)
+}
+
+// Delete removes the name, as `ip netns delete` does. The namespace itself ends
+// with the last process in it; its links end with it.
+func (ns *Namespace) Delete(ctx context.Context) error {
+	if err := ns.check(); err != nil {
+		return err
+	}
+	l := ns.lab
+	start := time.Now()
+	err := ns.delete()
+	l.emit(ctx, "netns delete", nil, start, err, arg("name", ns.Name))
+	if err != nil {
+		return err
+	}
+	ns.gone = deleted(ctx, "")
+	for _, link := range ns.links {
+		link.bury(deleted(ctx, " with its namespace"))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.byID, ns.id)
+	for i, other := range l.spaces {
+		if other == ns {
+			l.spaces = append(l.spaces[:i], l.spaces[i+1:]...)
+			break
+		}
+	}
+	return nil
+}
+
+func (ns *Namespace) delete() error {
+	switch {
+	case ns.root:
+		return Usage("", "the root namespace cannot be deleted: it ends with the lab")
+	case ns.Name == "":
+		return Usage("stop the process instead", "%s has no name that could be deleted: it ends with its last process", ns)
+	case !ns.made && ns.lab.options.Host && !ns.lab.options.Force:
+		return Usage("run with --force to delete it all the same", "namespace %s was not made by this run", ns)
+	}
+	path := filepath.Join(RunDir, ns.Name)
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		return kernelError(err, "", "delete namespace %s", ns)
+	}
+	if err := unix.Unlink(path); err != nil {
+		return kernelError(err, "", "delete namespace %s", ns)
+	}
+	ns.conn.close()
+	return nil
+}
+
+// deleted says how something ended: "deleted with its namespace at lab.star:3:1".
+func deleted(ctx context.Context, how string) string {
+	if pos := event.PosOf(ctx); pos.File != "" {
+		how += " at " + pos.String()
+	}
+	return "deleted" + how
+}
+
+// chooseIndex returns the ifindex for a new link. Choosing it spares asking
+// the kernel which it chose; on a machine others choose too, so 0, "you do it".
+func (ns *Namespace) chooseIndex() int {
+	if ns.lab.options.Host && ns.root || !ns.made && !ns.root {
+		return 0
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.next < 2 {
+		ns.next = 2
+	}
+	ns.next++
+	return ns.next - 1
+}

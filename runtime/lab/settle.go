@@ -1,0 +1,194 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// settleLimit bounds how long anything waits for links to settle.
+const settleLimit = time.Second
+
+// unsettle notes that the link may not pass packets yet. The kernel tells the
+// layers above of a new carrier in a work item (net/core/link_watch.c), at most
+// once a second for links that are not urgent; a packet sent before may wait
+// that long.
+func (l *Lab) unsettle(k *Link) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fresh[k] = true
+	if !k.ns.dad {
+		l.probing[k] = true
+	}
+	if k.peer != nil {
+		l.fresh[k.peer] = true
+		if !k.peer.ns.dad {
+			l.probing[k.peer] = true
+		}
+	}
+}
+
+// take empties a set of links and returns those that still exist and are
+// chosen; the others stay.
+func (l *Lab) take(set map[*Link]bool, chosen func(*Link) bool) []*Link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var links []*Link
+	for k := range set {
+		if chosen != nil && !chosen(k) {
+			continue
+		}
+		delete(set, k)
+		if k.check() == nil {
+			links = append(links, k)
+		}
+	}
+	return links
+}
+
+// Settle waits, a second at most, until every link that was set up since the
+// last call passes packets: its carrier has reached the layers above, and a
+// bridge forwards to it. Asking for the link (RTM_GETLINK) makes the kernel do
+// what is pending.
+func (l *Lab) Settle(ctx context.Context) {
+	waiting := l.take(l.fresh, nil)
+	deadline := time.Now().Add(settleLimit)
+	for pause := 50 * time.Microsecond; len(waiting) > 0; pause = min(2*pause, 10*time.Millisecond) {
+		var still []*Link
+		for _, k := range waiting {
+			if !k.settled() {
+				still = append(still, k)
+			}
+		}
+		waiting = still
+		if len(waiting) == 0 || time.Now().After(deadline) || !sleep(ctx, pause) {
+			return
+		}
+	}
+}
+
+// settled tells whether waiting longer would change nothing.
+func (k *Link) settled() bool {
+	info, err := k.Info()
+	if err != nil || !info.Up() || !info.Carrier {
+		return true // nothing will happen by itself
+	}
+	if info.State != "up" && info.State != "unknown" {
+		return false
+	}
+	if info.PortState == "" || info.PortState == "forwarding" {
+		return true
+	}
+	return !k.willForward(info)
+}
+
+// willForward tells whether a bridge port that does not forward is about to:
+// its bridge is up and runs no spanning tree, which would take half a minute.
+func (k *Link) willForward(info *LinkInfo) bool {
+	master := k.ns.linkAt(info.Master)
+	if master == nil {
+		return false
+	}
+	bridge, err := master.Info()
+	return err == nil && bridge.Up() && bridge.Options["stp"] == false
+}
+
+// SettleIPv6 makes the IPv6 addresses that the kernel has given to links by
+// itself usable at once, where the lab goes without duplicate address
+// detection: in one namespace and at the other ends of its veths, or everywhere
+// when ns is nil. It is done when IPv6 is about to be used and not when a link
+// comes up, since a lab that uses none should not pay; and not by the sysctl
+// accept_dad, since opening one costs more the more namespaces there are.
+func (l *Lab) SettleIPv6(ctx context.Context, ns *Namespace) {
+	l.Settle(ctx)
+	concerned := func(k *Link) bool {
+		return ns == nil || k.ns == ns || k.peer != nil && k.peer.ns == ns
+	}
+	for _, k := range l.take(l.probing, concerned) {
+		k.acceptLinkLocal(ctx)
+	}
+}
+
+// acceptLinkLocal replaces tentative link-local addresses by the same without
+// duplicate address detection.
+func (k *Link) acceptLinkLocal(ctx context.Context) {
+	raw, err := k.ns.rawAddrs(unix.AF_INET6)
+	if err != nil {
+		return
+	}
+	for _, a := range raw {
+		if a.index != k.index || a.flags&unix.IFA_F_TENTATIVE == 0 || !a.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		spec := AddrSpec{Prefix: netip.PrefixFrom(a.IP, a.PrefixLen), Scope: -1, NoDAD: true}
+		start := time.Now()
+		err := k.ns.conn.do(newAddr(unix.RTM_DELADDR, 0, k.index, spec),
+			newAddr(unix.RTM_NEWADDR, unix.NLM_F_CREATE, k.index, spec))
+		k.ns.lab.emit(ctx, "addr renew", k.ns, start, err, spec.args(k.name)...)
+	}
+}
+
+// Ready waits until every link of the namespace that is up runs and no address
+// is tentative (RFC 4862), at most until the timeout.
+func (ns *Namespace) Ready(ctx context.Context, timeout time.Duration) error {
+	if err := ns.check(); err != nil {
+		return err
+	}
+	ns.lab.SettleIPv6(ctx, ns)
+	deadline := time.Now().Add(timeout)
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		missing, err := ns.notReady()
+		if err != nil || missing == "" {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return &Error{Op: missing, Kind: KindTimeout, Err: errTimeout(timeout), Hint: "a link runs when its other end is up too"}
+		}
+		if !sleep(ctx, pause) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func errTimeout(d time.Duration) error { return errors.New("not within " + d.String()) }
+
+// notReady says what Ready waits for, or "".
+func (ns *Namespace) notReady() (string, error) {
+	links, infos, err := ns.Links()
+	if err != nil {
+		return "", err
+	}
+	for i, info := range infos {
+		if info.Up() && info.State != "up" && info.State != "unknown" {
+			return "link " + links[i].String() + " is up but does not run (" + info.State + ")", nil
+		}
+		if info.PortState != "" && info.PortState != "forwarding" && links[i].willForward(info) {
+			return "bridge port " + links[i].String() + " is " + info.PortState, nil
+		}
+	}
+	raw, err := ns.rawAddrs(unix.AF_INET6)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range raw {
+		if a.flags&unix.IFA_F_TENTATIVE != 0 {
+			return "address " + a.IP.String() + " is tentative" + where(ns), nil
+		}
+	}
+	return "", nil
+}
+
+// sleep waits; false means that the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,82 @@
+package lab
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// AddressFor chooses an address of the namespace for one that wants to reach it
+// from another: its first global address in a subnet that both are in, else its
+// first global one; IPv4 before IPv6 unless want (AF_INET or AF_INET6) says
+// which. from may be nil.
+func (ns *Namespace) AddressFor(from *Namespace, want int) (netip.Addr, error) {
+	own, err := ns.globals(want)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if len(own) == 0 {
+		return netip.Addr{}, Usage("give it one with addr(), or name an address", "%s has no global address", ns)
+	}
+	if from != nil {
+		theirs, err := from.globals(want)
+		if err != nil {
+			return netip.Addr{}, err
+		}
+		for _, a := range own {
+			for _, b := range theirs {
+				if a.Masked() == b.Masked() {
+					return a.Addr(), nil
+				}
+			}
+		}
+	}
+	return own[0].Addr(), nil
+}
+
+// globals are the namespace's global addresses, IPv4 first.
+func (ns *Namespace) globals(want int) ([]netip.Prefix, error) {
+	raw, err := ns.rawAddrs(want)
+	if err != nil {
+		return nil, kernelError(err, "", "list addresses%s", where(ns))
+	}
+	var four, six []netip.Prefix
+	for _, a := range raw {
+		if a.Scope != unix.RT_SCOPE_UNIVERSE || a.IP.IsLoopback() {
+			continue
+		}
+		if a.IP.Is4() {
+			four = append(four, a.Prefix())
+		} else {
+			six = append(six, a.Prefix())
+		}
+	}
+	return append(four, six...), nil
+}
+
+// OnlyAddress is the one global address of the namespace, or of one link of it
+// when only is not nil, in a family (0 for any): what a gateway or a
+// translation needs is ambiguous when there are several.
+func (ns *Namespace) OnlyAddress(only *Link, want int) (netip.Addr, error) {
+	raw, err := ns.rawAddrs(want)
+	if err != nil {
+		return netip.Addr{}, kernelError(err, "", "list addresses%s", where(ns))
+	}
+	var found []netip.Addr
+	for _, a := range raw {
+		if a.Scope == unix.RT_SCOPE_UNIVERSE && !a.IP.IsLoopback() && (only == nil || a.index == only.index) {
+			found = append(found, a.IP)
+		}
+	}
+	what := ns.String()
+	if only != nil {
+		what = only.String()
+	}
+	switch len(found) {
+	case 0:
+		return netip.Addr{}, Usage("give it one with addr(), or name an address", "%s has no global address", what)
+	case 1:
+		return found[0], nil
+	}
+	return netip.Addr{}, Usage("name the address that is meant", "%s has %d addresses: %v", what, len(found), found)
+}

@@ -1,0 +1,260 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is what [Enter] found and made.
+type State struct {
+	// Reduced says, a line each, what this private lab lacks because the
+	// machine (a container that masks paths) does not allow it.
+	Reduced []string
+	// Inherit is the machine's net.core.devconf_inherit_init_net, which says
+	// what new namespaces copy from it ("" where it is not known).
+	Inherit string
+
+	lifeline *os.File
+}
+
+// Enter makes the inner process the lab's: ids, mounts, standard error. Call it
+// first thing, on the first thread.
+func Enter() (*State, error) {
+	var cfg config
+	if err := json.Unmarshal([]byte(os.Getenv(marker)), &cfg); err != nil {
+		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
+	}
+	os.Unsetenv(marker)
+	unix.CloseOnExec(lifelineFD)
+	// The lifeline must be non-blocking before NewFile sees it, so that waiting
+	// for its end costs no thread.
+	if err := unix.SetNonblock(lifelineFD, true); err != nil {
+		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
+	}
+	st := &State{Inherit: cfg.Inherit, lifeline: os.NewFile(lifelineFD, "lifeline")}
+	if !cfg.RawStderr {
+		unix.CloseOnExec(stderrFD)
+		os.Stderr = os.NewFile(stderrFD, "/dev/stderr")
+	}
+	if cfg.AwaitIDs {
+		if err := st.takeIDs(); err != nil {
+			return nil, err
+		}
+	}
+	// Taking ids has cleared what the outer process had asked for at the start.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("prctl: %w", err)
+	}
+	go st.dieWithOuter()
+	if err := st.mounts(cfg.Keep); err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+// takeIDs waits until the outer process has mapped the ids and becomes root.
+func (st *State) takeIDs() error {
+	var b [1]byte
+	if n, err := st.lifeline.Read(b[:]); n != 1 {
+		return fmt.Errorf("no ids came from the outer process: %w", err)
+	}
+	if err := unix.Setresgid(0, 0, 0); err != nil {
+		return fmt.Errorf("setresgid: %w", err)
+	}
+	if err := unix.Setresuid(0, 0, 0); err != nil {
+		return fmt.Errorf("setresuid: %w", err)
+	}
+	return nil
+}
+
+// dieWithOuter ends the process when the outer one is gone: PR_SET_PDEATHSIG
+// does not help when that happened before it was set.
+func (st *State) dieWithOuter() {
+	var b [1]byte
+	for {
+		n, err := st.lifeline.Read(b[:])
+		if n == 0 && err != nil && !errors.Is(err, unix.EINTR) {
+			os.Exit(137)
+		}
+	}
+}
+
+// Exit ends the lab's process, and with it the lab, with a status that is meant.
+func (st *State) Exit(status int) {
+	_, _ = st.lifeline.Write([]byte{1})
+	os.Exit(status)
+}
+
+// Reap waits, as a pid 1 has to, for the orphans of the lab until done is
+// closed. Orphans belong to the process's first thread and the children of
+// os/exec to the thread that started them, so __WNOTHREAD (wait(2)) tells them
+// apart. It must be called on the first thread, where no process is started.
+func (st *State) Reap(done <-chan struct{}) {
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	defer signal.Stop(children)
+	for {
+		select {
+		case <-children:
+			reapOrphans()
+		case <-done:
+			return
+		}
+	}
+}
+
+func reapOrphans() {
+	for {
+		pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WNOTHREAD, nil)
+		if pid <= 0 && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// mounts gives the lab its own /run, /proc and /sys.
+func (st *State) mounts(keep []string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := ownRun(keep); err != nil {
+		return err
+	}
+	const container = "; a container lifts this with --security-opt systempaths=unconfined (docker) or --security-opt unmask=ALL (podman)"
+	err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	switch {
+	case isDenied(err):
+		st.Reduced = append(st.Reduced, "the lab sees the outer /proc (its processes have other pids there)"+container)
+		st.readOnlySysctl(container)
+	case err != nil:
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	err = ownSys()
+	switch {
+	case isDenied(err):
+		st.Reduced = append(st.Reduced, "the lab sees the outer /sys (not its own network devices there)"+container)
+	case err != nil:
+		return fmt.Errorf("mount /sys: %w", err)
+	}
+	return nil
+}
+
+// readOnlySysctl notes when an outer /proc cannot be used to set anything.
+func (st *State) readOnlySysctl(advice string) {
+	var fs unix.Statfs_t
+	if unix.Statfs("/proc/sys/net", &fs) == nil && fs.Flags&unix.ST_RDONLY != 0 {
+		st.Reduced = append(st.Reduced, "/proc/sys is read-only: sysctl() fails, and IPv6 addresses take a second to become usable"+advice)
+	}
+}
+
+// lent are paths of the machine's /run that the lab must still see.
+func lent(keep []string) []loan {
+	loans := []loan{{path: "/run/current-system", readOnly: true}, {path: "/run/wrappers", readOnly: true}}
+	if target, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil && isUnderRun(target) {
+		loans = append(loans, loan{path: target, readOnly: true})
+	}
+	for _, path := range keep {
+		if real, err := filepath.EvalSymlinks(path); err == nil && isUnderRun(real) {
+			loans = append(loans, loan{path: real})
+		}
+	}
+	return loans
+}
+
+func isUnderRun(path string) bool { return strings.HasPrefix(path, "/run/") }
+
+type loan struct {
+	path     string
+	readOnly bool
+	fd       int
+	dir      bool
+}
+
+// ownRun covers /run with a tmpfs of the lab's, with /run/netns as `ip netns`
+// wants it, and binds what is lent from the machine's into it.
+func ownRun(keep []string) error {
+	var loans []loan
+	for _, l := range lent(keep) {
+		var s unix.Stat_t
+		fd, err := unix.Open(l.path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil || unix.Fstat(fd, &s) != nil {
+			continue // the machine has none
+		}
+		l.fd, l.dir = fd, s.Mode&unix.S_IFMT == unix.S_IFDIR
+		defer unix.Close(fd)
+		loans = append(loans, l)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("mount a tmpfs on /run: %w", err)
+	}
+	if err := os.Mkdir("/run/netns", 0o755); err != nil {
+		return err
+	}
+	for _, l := range loans {
+		if err := l.bind(); err != nil {
+			return fmt.Errorf("bind the machine's %s: %w", l.path, err)
+		}
+	}
+	return nil
+}
+
+// bind shows what l.fd refers to at the same path again.
+func (l loan) bind() error {
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
+		return err
+	}
+	if l.dir {
+		if err := os.MkdirAll(l.path, 0o755); err != nil {
+			return err
+		}
+	} else if err := os.WriteFile(l.path, nil, 0o644); err != nil {
+		return err
+	}
+	if err := unix.Mount(fdPath(l.fd), l.path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	if !l.readOnly {
+		return nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(l.path, &fs); err != nil {
+		return err
+	}
+	// Flags that the machine set are locked: they have to be repeated.
+	kept := uintptr(fs.Flags) & (unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME)
+	if fs.Flags&unix.ST_RELATIME != 0 {
+		kept |= unix.MS_RELATIME
+	}
+	return unix.Mount("", l.path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|kept, "")
+}
+
+func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// ownSys covers /sys with one of the lab's network namespace; what the machine
+// has mounted in its own is shown there again.
+func ownSys() error {
+	var below []loan
+	for _, path := range []string{"/sys/fs/cgroup", "/sys/fs/bpf"} {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		below = append(below, loan{path: path, fd: fd})
+		defer unix.Close(fd)
+	}
+	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	for _, l := range below {
+		// Best effort: a lab works without, and a kernel may lack either.
+		_ = unix.Mount(fdPath(l.fd), l.path, "", unix.MS_BIND|unix.MS_REC, "")
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"strings"
+)
+
+// idMaps are the ids that /etc/subuid and /etc/subgid (subuid(5)) lend to the
+// user, and the programs that map them (newuidmap(1), newgidmap(1)).
+type idMaps struct {
+	newuidmap, newgidmap string
+	uids, gids           idRange
+}
+
+// idRange is count ids from first on.
+type idRange struct{ first, count int }
+
+// findIDMaps returns the user's ranges, or nil where there are none or nothing
+// to map them with; the lab then has the one id of the user, as root.
+func findIDMaps() *idMaps {
+	m := &idMaps{}
+	var err error
+	if m.newuidmap, err = exec.LookPath("newuidmap"); err != nil {
+		return nil
+	}
+	if m.newgidmap, err = exec.LookPath("newgidmap"); err != nil {
+		return nil
+	}
+	uid := strconv.Itoa(os.Getuid())
+	name := uid
+	if u, err := user.LookupId(uid); err == nil {
+		name = u.Username
+	}
+	var ok bool
+	if m.uids, ok = readIDRange("/etc/subuid", name, uid); !ok {
+		return nil
+	}
+	if m.gids, ok = readIDRange("/etc/subgid", name, uid); !ok {
+		return nil
+	}
+	return m
+}
+
+func readIDRange(path, name, uid string) (idRange, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return idRange{}, false
+	}
+	return parseIDRange(string(text), name, uid)
+}
+
+// parseIDRange finds the first range of a user, by name or by number, in the
+// text of /etc/subuid: lines of the form "name:first:count".
+func parseIDRange(text, name, uid string) (idRange, bool) {
+	for line := range strings.Lines(text) {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) != 3 || f[0] != name && f[0] != uid {
+			continue
+		}
+		first, err1 := strconv.Atoi(f[1])
+		count, err2 := strconv.Atoi(f[2])
+		if err1 == nil && err2 == nil && first > 0 && count > 0 {
+			return idRange{first, count}, true
+		}
+	}
+	return idRange{}, false
+}
+
+// apply gives the user namespace of pid its ids: the user is root there and the
+// ranges follow from 1 on. Where newuidmap may not (it lost its set-user-id bit
+// in a container), the one id has to do.
+func (m *idMaps) apply(pid int) error {
+	results := make(chan error, 1)
+	go func() { results <- runIDMap(m.newgidmap, pid, os.Getegid(), m.gids) }()
+	uidErr := runIDMap(m.newuidmap, pid, os.Geteuid(), m.uids)
+	gidErr := <-results
+	if uidErr != nil {
+		if err := writeSingle(pid, "uid_map", os.Geteuid()); err != nil {
+			return fmt.Errorf("%w; %w", uidErr, err)
+		}
+	}
+	if gidErr != nil {
+		path := fmt.Sprintf("/proc/%d/setgroups", pid)
+		if err := os.WriteFile(path, []byte("deny"), 0); err != nil {
+			return fmt.Errorf("%w; %w", gidErr, err)
+		}
+		if err := writeSingle(pid, "gid_map", os.Getegid()); err != nil {
+			return fmt.Errorf("%w; %w", gidErr, err)
+		}
+	}
+	return nil
+}
+
+func runIDMap(program string, pid, own int, r idRange) error {
+	out, err := exec.Command(program, strconv.Itoa(pid),
+		"0", strconv.Itoa(own), "1", "1", strconv.Itoa(r.first), strconv.Itoa(r.count)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func writeSingle(pid int, file string, own int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), fmt.Appendf(nil, "0 %d 1", own), 0)
+}

@@ -1,0 +1,158 @@
+package script
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"nsscript/builtins/std"
+	"nsscript/runtime/lab"
+)
+
+// load runs a module, once, and freezes its globals. It is called with the
+// interpreter lock held.
+func (r *Runner) load(t *starlark.Thread, name string) (starlark.StringDict, error) {
+	path, source, err := r.find(t.CallFrame(0).Pos.Filename(), name)
+	if err != nil {
+		return nil, err
+	}
+	m := r.modules[path]
+	if m == nil {
+		m = &module{}
+		r.modules[path] = m
+		m.globals, m.err = r.exec(t, path, source)
+		m.globals.Freeze()
+		m.done = true
+	}
+	if !m.done {
+		return nil, lab.Usage("modules may not load each other in a circle", "load cycle: %s is being loaded already", path)
+	}
+	return m.globals, m.err
+}
+
+// find reads the module that a file means by a name.
+func (r *Runner) find(from, name string) (path, source string, err error) {
+	if lib, ok := strings.CutPrefix(name, "@"); ok {
+		text, err := std.Read(lib)
+		if err != nil {
+			return "", "", unknownLibrary(name)
+		}
+		return name, text, nil
+	}
+	path = name
+	if !filepath.IsAbs(name) {
+		path = filepath.Join(filepath.Dir(from), name)
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", lab.Usage(fmt.Sprintf("it is looked for beside %s; the standard library is @lab and @topo", from), "there is no file %s", path)
+	}
+	if err != nil {
+		return "", "", &lab.Error{Kind: lab.KindUsage, Err: err}
+	}
+	return path, string(b), nil
+}
+
+func unknownLibrary(name string) error {
+	hint := "there are " + strings.Join(std.Names(), " and ")
+	if near := lab.Nearest(name, std.Names()); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	return lab.Usage(hint, "the standard library has no %s", name)
+}
+
+// checkArgs refuses a name=value that no param() declares, before anything is
+// built. It reads the main file and, without running them, what that loads.
+func (r *Runner) checkArgs(path, source string) error {
+	if len(r.options.Args) == 0 {
+		return nil
+	}
+	known, complete := map[string]bool{}, true
+	r.declared(path, source, known, &complete, map[string]bool{})
+	if !complete {
+		return nil // a computed name: the script itself has to know
+	}
+	var names []string
+	for n := range known {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for arg := range r.options.Args {
+		if known[arg] {
+			continue
+		}
+		hint := "this script takes none"
+		if len(names) > 0 {
+			hint = "it has " + strings.Join(names, ", ")
+		}
+		if near := lab.Nearest(arg, names); near != "" {
+			hint = "did you mean " + near + "="
+		}
+		return &BadArgument{lab.Usage(hint, "%s has no parameter %s", path, arg)}
+	}
+	return nil
+}
+
+// BadArgument is a name=value that does not fit the script.
+type BadArgument struct{ Err error }
+
+func (b *BadArgument) Error() string { return b.Err.Error() }
+func (b *BadArgument) Unwrap() error { return b.Err }
+
+// declared collects the names of param("name", …) calls. Files that cannot be
+// read or parsed are left to the run, which says where.
+func (r *Runner) declared(path, source string, known map[string]bool, complete *bool, seen map[string]bool) {
+	if seen[path] {
+		return
+	}
+	seen[path] = true
+	f, err := r.parse(path, source)
+	if err != nil {
+		*complete = false
+		return
+	}
+	syntax.Walk(f, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.LoadStmt:
+			if path, source, err := r.find(path, n.ModuleName()); err == nil {
+				r.declared(path, source, known, complete, seen)
+			}
+		case *syntax.CallExpr:
+			if id, ok := n.Fn.(*syntax.Ident); ok && id.Name == "param" {
+				if name := firstArgument(n); name != "" {
+					known[name] = true
+				} else {
+					*complete = false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// firstArgument is the literal string that a call is given first, or as name=.
+func firstArgument(call *syntax.CallExpr) string {
+	for i, a := range call.Args {
+		if b, ok := a.(*syntax.BinaryExpr); ok && b.Op == syntax.EQ {
+			if id, ok := b.X.(*syntax.Ident); !ok || id.Name != "name" {
+				continue
+			}
+			a = b.Y
+		} else if i > 0 {
+			continue
+		}
+		if lit, ok := a.(*syntax.Literal); ok {
+			if s, ok := lit.Value.(string); ok {
+				return s
+			}
+		}
+	}
+	return ""
+}

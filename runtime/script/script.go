@@ -1,0 +1,243 @@
+// Package script is the interpreter's host: it reads files, runs them against a
+// lab, resolves load(), sets limits, and says what went wrong and where. Go
+// programs that want to run lab scripts embed it.
+package script
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/metrics"
+	"sort"
+	"strings"
+	"time"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"nsscript/builtins"
+	"nsscript/runtime/lab"
+	"nsscript/runtime/netns"
+)
+
+// Options of a run.
+type Options struct {
+	// Lab is where operations go. The caller closes it.
+	Lab *lab.Lab
+	// Args are the script's name=value arguments.
+	Args map[string]string
+	// Out is where print() writes.
+	Out io.Writer
+	// Failed is told of each failed check as it happens; nil for nobody.
+	Failed func(builtins.CheckFailure)
+	// Note is told what a user may want to know; nil for nobody.
+	Note func(format string, args ...any)
+	// Timeout limits the run's time; 0 for no limit.
+	Timeout time.Duration
+	// MaxSteps limits the interpreter's steps; 0 for no limit.
+	MaxSteps uint64
+	// MaxMemory limits the interpreter's heap in bytes; 0 for half of 8 GiB.
+	MaxMemory uint64
+}
+
+// Limits that no script that means well meets.
+const (
+	maxDepth      = 10_000
+	defaultMemory = 4 << 30
+	quantum       = 1_000 // steps between looks at the limits
+)
+
+// Result is what came of a run.
+type Result struct {
+	// Checks counts expect and require, Failed those that did not hold.
+	Checks, Failed int
+	// Err is what ended the script before its end; nil when nothing did. A
+	// failed require is a *builtins.Stop, skip() a *builtins.Skip.
+	Err error
+	// Tests are the names of the test functions that the script defines.
+	Tests []string
+}
+
+// Runner runs one script.
+type Runner struct {
+	options Options
+	env     *builtins.Env
+	names   starlark.StringDict
+	sources map[string]string
+	files   map[string]*syntax.File
+	modules map[string]*module
+	threads []*starlark.Thread
+	main    string
+}
+
+// module is a loaded file: running, or done.
+type module struct {
+	globals starlark.StringDict
+	err     error
+	done    bool
+}
+
+var dialect = &syntax.FileOptions{Set: true, While: true, TopLevelControl: true, GlobalReassign: true, Recursion: true}
+
+// New prepares a run.
+func New(o Options) *Runner {
+	if o.MaxMemory == 0 {
+		o.MaxMemory = defaultMemory
+	}
+	return &Runner{options: o, sources: map[string]string{}, files: map[string]*syntax.File{}, modules: map[string]*module{}}
+}
+
+// Run runs a script: source is its text, path what messages call it and what
+// load() and read_file() are relative to. It returns when the script has ended
+// or ctx has, whose cause is then the error.
+func (r *Runner) Run(ctx context.Context, path, source string) Result {
+	if r.options.Timeout > 0 {
+		limit := &lab.Error{Op: fmt.Sprintf("the script ran longer than %v", r.options.Timeout), Kind: lab.KindTimeout,
+			Err: builtins.ErrLimit, Hint: "--timeout sets this limit"}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, r.options.Timeout, limit)
+		defer cancel()
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	r.main = path
+	r.env = &builtins.Env{Ctx: ctx, Lab: r.options.Lab, Out: r.options.Out, Args: r.options.Args,
+		Failed: r.options.Failed, Note: r.options.Note, Main: path}
+	r.env.NewThread = func(name string) *starlark.Thread { return r.thread(name, fail) }
+	r.names = builtins.New(r.env)
+	go r.watchMemory(ctx, fail)
+
+	r.env.Lock()
+	defer r.env.Unlock()
+	result := Result{}
+	if result.Err = r.checkArgs(path, source); result.Err == nil {
+		t := r.thread("main", fail)
+		stop := context.AfterFunc(ctx, func() { t.Cancel("interrupted") })
+		var globals starlark.StringDict
+		globals, result.Err = r.exec(t, path, source)
+		stop()
+		result.Tests = tests(globals)
+	}
+	if ctx.Err() != nil && result.Err != nil && !isVerdict(result.Err) {
+		result.Err = &located{err: context.Cause(ctx), at: result.Err}
+	}
+	result.Checks, result.Failed = r.env.Summary()
+	return result
+}
+
+// isVerdict tells whether an error is the end that a script chose.
+func isVerdict(err error) bool {
+	var stop *builtins.Stop
+	var skip *builtins.Skip
+	return errors.As(err, &stop) || errors.As(err, &skip)
+}
+
+// located is the reason why a run was ended from outside, with the place that
+// it had reached.
+type located struct{ err, at error }
+
+func (l *located) Error() string { return l.err.Error() }
+func (l *located) Unwrap() error { return l.err }
+
+// RunPinned is Run on a thread of its own that stays with the script: entering
+// namespaces is cheaper for a goroutine that is locked to its thread.
+func (r *Runner) RunPinned(ctx context.Context, path, source string) Result {
+	done := make(chan Result, 1)
+	go func() {
+		netns.Pin()
+		done <- r.Run(ctx, path, source)
+	}()
+	return <-done
+}
+
+// thread makes a Starlark thread with the run's limits.
+func (r *Runner) thread(name string, fail context.CancelCauseFunc) *starlark.Thread {
+	t := &starlark.Thread{Name: name, Load: r.load}
+	t.Print = func(_ *starlark.Thread, msg string) { fmt.Fprintln(r.options.Out, msg) }
+	t.OnMaxSteps = func(t *starlark.Thread) {
+		steps := t.ExecutionSteps()
+		switch {
+		case r.options.MaxSteps > 0 && steps >= r.options.MaxSteps:
+			stop(t, fail, fmt.Sprintf("the script took more than %d steps", r.options.MaxSteps), "--max-steps sets this limit")
+		case t.CallStackDepth() > maxDepth:
+			stop(t, fail, fmt.Sprintf("functions call each other %d deep", maxDepth), "a recursion without end?")
+		}
+		t.SetMaxExecutionSteps(r.nextLook(steps))
+	}
+	t.SetMaxExecutionSteps(r.nextLook(0))
+	return t
+}
+
+func (r *Runner) nextLook(steps uint64) uint64 {
+	next := steps + quantum
+	if r.options.MaxSteps > 0 {
+		next = min(next, max(r.options.MaxSteps, steps+1))
+	}
+	return next
+}
+
+// stop ends the whole run because of a limit.
+func stop(t *starlark.Thread, fail context.CancelCauseFunc, what, hint string) {
+	fail(&lab.Error{Op: what, Kind: "limit", Err: builtins.ErrLimit, Hint: hint})
+	t.Cancel(what)
+}
+
+// watchMemory ends a run whose heap grows beyond its limit.
+func (r *Runner) watchMemory(ctx context.Context, fail context.CancelCauseFunc) {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		metrics.Read(sample)
+		if used := sample[0].Value.Uint64(); used > r.options.MaxMemory {
+			fail(&lab.Error{Op: fmt.Sprintf("the script holds more than %d MiB of memory", r.options.MaxMemory>>20),
+				Kind: "limit", Err: builtins.ErrLimit})
+			return
+		}
+	}
+}
+
+// exec runs a file's top level.
+func (r *Runner) exec(t *starlark.Thread, path, source string) (starlark.StringDict, error) {
+	f, err := r.parse(path, source)
+	if err != nil {
+		return nil, err
+	}
+	program, err := starlark.FileProgram(f, r.names.Has)
+	if err != nil {
+		return nil, err
+	}
+	return program.Init(t, r.names)
+}
+
+// parse parses a file once and keeps its text for messages.
+func (r *Runner) parse(path, source string) (*syntax.File, error) {
+	if f := r.files[path]; f != nil {
+		return f, nil
+	}
+	r.sources[path] = source
+	f, err := dialect.Parse(path, source, 0)
+	if err != nil {
+		return nil, err
+	}
+	r.files[path] = f
+	return f, nil
+}
+
+// tests are the names of test functions, sorted.
+func tests(globals starlark.StringDict) []string {
+	var names []string
+	for name, v := range globals {
+		if _, ok := v.(starlark.Callable); ok && strings.HasPrefix(name, "test_") {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
