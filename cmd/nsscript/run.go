@@ -113,7 +113,10 @@ func (s *settings) execute(fn func(sandboxed *sandbox.State) int) int {
 			}
 		}
 		wd, _ := os.Getwd()
-		status, err := sandbox.Run(sandbox.Options{Keep: []string{wd, filepath.Dir(s.file), os.TempDir()}})
+		status, err := sandbox.Run(sandbox.Options{
+			Keep:    []string{wd, filepath.Dir(s.file), os.TempDir()},
+			Message: lab.MachineSettings(),
+		})
 		if err != nil {
 			return s.noLab(err)
 		}
@@ -238,7 +241,7 @@ func (s *settings) runScript(st *sandbox.State) int {
 func (s *settings) newLab(ctx context.Context, st *sandbox.State, sink event.Sink) (*lab.Lab, error) {
 	o := lab.Options{Host: s.host, Force: s.force, Seed: s.seed, Events: sink}
 	if st != nil {
-		o.Inherit = st.Inherit
+		o.Machine = st.Message
 	}
 	return lab.New(ctx, o)
 }

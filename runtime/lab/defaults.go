@@ -89,19 +89,51 @@ var ipv6Defaults = map[string]string{
 	"ignore_routes_with_linkdown": "0", "seg6_enabled": "0",
 }
 
-// inherited compares the calling thread's namespace, which is fresh, with the
-// kernel's defaults and returns what differs: that was copied from the machine,
-// and every namespace made later gets it too. inherit is the machine's
+// MachineSettings describes, for Options.Machine, which sysctls new namespaces
+// copy from the machine and would have to be set back. It is to be called
+// outside the private lab, where the kernel has these files at hand; a new
+// /proc needs a millisecond or two to make them. "" when the calling process is
+// itself in some namespace and does not see the machine's.
+func MachineSettings() string {
+	inherit, err := readSysctl("net/core/devconf_inherit_init_net")
+	if err != nil {
+		return "" // only the machine's own namespace has this key
+	}
+	text := []string{"inherit=" + inherit}
+	for _, s := range copied(inherit) {
+		text = append(text, s.key+"="+s.value)
+	}
+	return strings.Join(text, " ")
+}
+
+// copied are the settings of the calling thread's namespace that a new one
+// copies and that differ from the kernel's defaults. inherit is the machine's
 // net.core.devconf_inherit_init_net: IPv4 is copied unless it is 2, IPv6 only
 // when it is 1 or 3 (Documentation/admin-guide/sysctl/net.rst).
-func inherited(inherit string) []setting {
-	dirs := []string{"net/ipv4/conf/all", "net/ipv4/conf/default"}
-	if inherit == "1" || inherit == "3" {
-		dirs = append(dirs, "net/ipv6/conf/all", "net/ipv6/conf/default")
-	}
+func copied(inherit string) []setting {
 	var changed []setting
-	for _, dir := range dirs {
-		changed = append(changed, differing(dir)...)
+	if inherit != "2" {
+		changed = append(differing("net/ipv4/conf/all"), differing("net/ipv4/conf/default")...)
+	}
+	if inherit == "1" || inherit == "3" {
+		changed = append(changed, differing("net/ipv6/conf/all")...)
+		changed = append(changed, differing("net/ipv6/conf/default")...)
+	}
+	return changed
+}
+
+// inherited are the settings that every namespace of the lab has to be given.
+// Without the machine's own words it looks at the calling thread's namespace,
+// which is fresh and so has copied them.
+func inherited(machine string) []setting {
+	var changed []setting
+	if machine == "" {
+		changed = copied("1")
+	} else {
+		for _, word := range strings.Fields(machine)[1:] {
+			key, value, _ := strings.Cut(word, "=")
+			changed = append(changed, setting{key, value})
+		}
 	}
 	// lo exists already and has copied the defaults of its namespace.
 	for _, s := range changed {

@@ -33,8 +33,9 @@ type Options struct {
 	Seed uint64
 	// Events gets every operation; nil for nobody.
 	Events event.Sink
-	// Inherit is the machine's net.core.devconf_inherit_init_net, as text.
-	Inherit string
+	// Machine is what [MachineSettings] said outside the lab; "" makes the lab
+	// find out by itself.
+	Machine string
 }
 
 // Lab is a set of namespaces around a root namespace. Its methods may be called
@@ -55,6 +56,7 @@ type Lab struct {
 	procs   []*process.Process
 
 	resets func() []setting // sysctls that a new namespace must get
+	begin  func()           // gives the root what a booted machine has, once
 }
 
 // New makes a lab whose root is the calling process's network namespace. In a
@@ -68,7 +70,6 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 		probing: map[*Link]bool{},
 		rng:     rand.New(rand.NewPCG(o.Seed, 0x6e73736372697074)),
 	}
-	growDescriptorTable()
 	fd, err := netns.Open("/proc/self/ns/net")
 	if err != nil {
 		return nil, err
@@ -83,22 +84,25 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	l.byID[l.Root.id] = l.Root
+	l.resets, l.begin = func() []setting { return nil }, func() {}
 	if o.Host {
-		l.resets = func() []setting { return nil }
 		return l, nil
 	}
-	l.resets = sync.OnceValue(func() []setting { return inherited(o.Inherit) })
-	settings := l.resets()
-	if err := applySettings(settings); err != nil {
-		return nil, err
-	}
-	l.Root.emitSettings(ctx, settings)
-	lo := l.Root.handle(1, "lo")
-	if err := l.Root.conn.do(setFlags(1, unix.IFF_UP, unix.IFF_UP)); err != nil {
-		return nil, kernelError(err, "", "set lo up")
-	}
-	l.emit(ctx, "link set", l.Root, time.Now(), nil, arg("dev", lo.name), arg("up", ""))
+	l.resets = sync.OnceValue(func() []setting { return inherited(o.Machine) })
+	l.begin = sync.OnceFunc(func() { l.boot(ctx) })
 	return l, nil
+}
+
+// boot gives the root namespace of a private lab the kernel's own defaults and
+// sets its lo up. There is nothing that a caller could do when it fails; the
+// script's own operations then say what is wrong.
+func (l *Lab) boot(ctx context.Context) {
+	settings := l.resets()
+	_ = applySettings(settings)
+	l.Root.emitSettings(ctx, settings)
+	start := time.Now()
+	err := l.Root.conn.do(setFlags(1, unix.IFF_UP, unix.IFF_UP))
+	l.emit(ctx, "link set", l.Root, start, err, arg("dev", "lo"), arg("up", ""))
 }
 
 // Close stops the lab's processes and lets go of its namespaces. In a private
@@ -113,10 +117,14 @@ func (l *Lab) Close() {
 	}
 }
 
+// manyNamespaces is when a lab counts as large: soon enough before the first
+// doubling of the table of descriptors, at 64.
+const manyNamespaces = 16
+
 // growDescriptorTable makes the process's table of descriptors large at once.
 // Each doubling of the table of a process with threads waits for an RCU grace
-// period (7 to 11 ms in one call of socket(2)); here it happens beside the rest
-// of the start.
+// period (7 to 11 ms in one call of socket(2)); here that happens once and
+// beside the building. A small lab does without: its end would wait for it.
 func growDescriptorTable() {
 	go func() {
 		want := 4095

@@ -79,6 +79,7 @@ func (l *Lab) AddNamespace(ctx context.Context, s NamespaceSpec) (*Namespace, er
 	if err := checkNamespaceName(s.Name); err != nil {
 		return nil, err
 	}
+	l.begin()
 	start := time.Now()
 	settings := l.resets()
 	ns, err := l.makeNamespace(s, settings)
@@ -97,6 +98,9 @@ func (l *Lab) AddNamespace(ctx context.Context, s NamespaceSpec) (*Namespace, er
 	l.mu.Lock()
 	l.spaces = append(l.spaces, ns)
 	l.byID[ns.id] = ns
+	if len(l.spaces) == manyNamespaces {
+		growDescriptorTable()
+	}
 	l.mu.Unlock()
 	l.onUndo(func(ctx context.Context) error { return ns.Delete(ctx) })
 	ns.emitSettings(ctx, settings)
@@ -241,8 +245,10 @@ func checkNamespaceName(name string) error {
 	return nil
 }
 
-// check refuses a namespace that was deleted.
+// check refuses a namespace that was deleted. Every operation passes here, so
+// it is also where the first one makes the lab begin.
 func (ns *Namespace) check() error {
+	ns.lab.begin()
 	if ns.gone != "" {
 		return &Error{Op: fmt.Sprintf("namespace %s was %s", ns, ns.gone), Kind: KindGone}
 	}

@@ -107,9 +107,52 @@ func (l *Lab) SettleIPv6(ctx context.Context, ns *Namespace) {
 	concerned := func(k *Link) bool {
 		return ns == nil || k.ns == ns || k.peer != nil && k.peer.ns == ns
 	}
+	spaces := map[*Namespace]bool{}
 	for _, k := range l.take(l.probing, concerned) {
 		k.acceptLinkLocal(ctx)
+		spaces[k.ns] = true
 	}
+	deadline := time.Now().Add(settleLimit)
+	for ns := range spaces {
+		for pause := 50 * time.Microsecond; !ns.receivesIPv6(); pause = min(2*pause, 10*time.Millisecond) {
+			if time.Now().After(deadline) || !sleep(ctx, pause) {
+				return
+			}
+		}
+	}
+}
+
+// receivesIPv6 tells whether every IPv6 address of a link that runs has its
+// local route. The kernel adds it in a work item (addrconf_dad_begin in
+// net/ipv6/addrconf.c); until then packets to the address are dropped, also
+// when it was never tentative.
+func (ns *Namespace) receivesIPv6() bool {
+	_, infos, err := ns.Links()
+	if err != nil {
+		return true
+	}
+	running := map[int]bool{}
+	for _, info := range infos {
+		running[info.Index] = info.Up() && info.Carrier
+	}
+	addrs, err := ns.rawAddrs(unix.AF_INET6)
+	if err != nil {
+		return true
+	}
+	routes, err := ns.Routes(RouteFilter{Family: unix.AF_INET6, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL})
+	if err != nil {
+		return true
+	}
+	local := map[netip.Addr]bool{}
+	for _, r := range routes {
+		local[r.Dst.Addr()] = true
+	}
+	for _, a := range addrs {
+		if running[a.index] && a.flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 && !local[a.IP] {
+			return false
+		}
+	}
+	return true
 }
 
 // acceptLinkLocal replaces tentative link-local addresses by the same without

@@ -17,9 +17,8 @@ type State struct {
 	// Reduced says, a line each, what this private lab lacks because the
 	// machine (a container that masks paths) does not allow it.
 	Reduced []string
-	// Inherit is the machine's net.core.devconf_inherit_init_net, which says
-	// what new namespaces copy from it ("" where it is not known).
-	Inherit string
+	// Message is what the outer process said in its Options.
+	Message string
 
 	lifeline *os.File
 }
@@ -38,7 +37,7 @@ func Enter() (*State, error) {
 	if err := unix.SetNonblock(lifelineFD, true); err != nil {
 		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
 	}
-	st := &State{Inherit: cfg.Inherit, lifeline: os.NewFile(lifelineFD, "lifeline")}
+	st := &State{Message: cfg.Message, lifeline: os.NewFile(lifelineFD, "lifeline")}
 	if !cfg.RawStderr {
 		unix.CloseOnExec(stderrFD)
 		os.Stderr = os.NewFile(stderrFD, "/dev/stderr")

@@ -50,6 +50,9 @@ type Options struct {
 	// RawStderr leaves the Go runtime's crash reports on stderr (test
 	// binaries want them) instead of turning them into a [Crash].
 	RawStderr bool
+	// Message is for the inner process, which cannot see what the outer one
+	// sees of the machine.
+	Message string
 }
 
 // config is what the outer process tells the inner one.
@@ -57,9 +60,8 @@ type config struct {
 	Keep      []string `json:",omitempty"`
 	RawStderr bool     `json:",omitempty"`
 	// AwaitIDs: the user namespace has no ids yet; wait for them.
-	AwaitIDs bool `json:",omitempty"`
-	// Inherit is a value of the machine that the lab cannot read; see State.
-	Inherit string `json:",omitempty"`
+	AwaitIDs bool   `json:",omitempty"`
+	Message  string `json:",omitempty"`
 }
 
 // Inside tells whether this process is the inner one, the lab's pid 1.
@@ -74,7 +76,7 @@ func Inside() bool { return os.Getenv(marker) != "" }
 // [*Crash] when the inner process did not end by itself; else the status is
 // what the inner process exited with.
 func Run(o Options) (status int, err error) {
-	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr, Inherit: readTrimmed("/proc/sys/net/core/devconf_inherit_init_net")}
+	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr, Message: o.Message}
 	var ids *idMaps
 	rootless := os.Geteuid() != 0
 	if rootless {
@@ -259,15 +261,27 @@ func (c *Crash) Error() string {
 	return "the lab's process crashed: " + reason
 }
 
-// crashReason finds the line of a Go crash that says why.
+// crashReason finds the line of a Go crash that says why, and puts the frequent
+// ones into the words of somebody who wrote a script.
 func crashReason(line string) (string, bool) {
-	for _, prefix := range []string{"runtime: goroutine stack exceeds", "fatal error: ", "panic: ", "runtime: out of memory", "runtime: cannot allocate"} {
-		if strings.HasPrefix(line, prefix) {
-			line = strings.TrimPrefix(line, "runtime: ")
-			return strings.TrimPrefix(line, "fatal error: "), true
-		}
+	switch {
+	case strings.HasPrefix(line, "runtime: goroutine stack exceeds"):
+		return "data nested too deeply, or a recursion without end (its stack grew beyond all bounds)", true
+	case strings.HasPrefix(line, "runtime: out of memory"), strings.HasPrefix(line, "runtime: cannot allocate"):
+		return "memory ran out (" + strings.TrimPrefix(line, "runtime: ") + ")", true
+	case strings.HasPrefix(line, "runtime: failed to create new OS thread"), strings.HasPrefix(line, "runtime/cgo: pthread_create failed"):
+		return "no thread could be started: memory or a limit on processes (ulimit -u, pids.max) ran out", true
+	case strings.HasPrefix(line, "fatal error: "), strings.HasPrefix(line, "panic: "), isSignalLine(line):
+		return strings.TrimPrefix(line, "fatal error: "), true
 	}
 	return "", false
+}
+
+// isSignalLine recognizes how the Go runtime names a signal that ended it:
+// "SIGSEGV: segmentation violation".
+func isSignalLine(line string) bool {
+	name, _, found := strings.Cut(line, ": ")
+	return found && strings.HasPrefix(name, "SIG") && unix.SignalNum(name) != 0
 }
 
 // lastCap is the highest capability that this kernel knows.

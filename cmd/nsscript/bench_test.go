@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The benchmarks run whole programs in pairs, ours and the floor in turn, and
+// report the ratio of each pair: machines are noisy, a pair is not. A floor is a
+// program that does the least that the same result needs (testdata/floor).
+//
+//	go test -run '^$' -bench . -benchtime 1x ./cmd/nsscript
+
+// build builds a program without cgo, as the release is built.
+func build(b *testing.B, pkg string) string {
+	b.Helper()
+	out := filepath.Join(b.TempDir(), filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-o", out, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("build %s: %v\n%s", pkg, err, text)
+	}
+	return out
+}
+
+// timed runs a command and returns what it took.
+func timed(b *testing.B, argv ...string) time.Duration {
+	b.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%v: %v\n%s", argv, err, stderr.String())
+	}
+	return time.Since(start)
+}
+
+// pairs runs ours and the floor in turn and reports medians, the median ratio
+// and its spread (from the 10th to the 90th percentile).
+func pairs(b *testing.B, n int, rest time.Duration, ours, floor func() time.Duration) {
+	b.Helper()
+	ours()
+	floor()
+	for b.Loop() {
+		var a, f, ratios []float64
+		for range n {
+			x, y := ours().Seconds(), floor().Seconds()
+			time.Sleep(rest)
+			a, f, ratios = append(a, x), append(f, y), append(ratios, x/y)
+		}
+		slices.Sort(a)
+		slices.Sort(f)
+		slices.Sort(ratios)
+		b.ReportMetric(a[n/2]*1000, "ms")
+		b.ReportMetric(f[n/2]*1000, "floor-ms")
+		b.ReportMetric(ratios[n/2], "ratio")
+		b.ReportMetric(ratios[n/10], "ratio-p10")
+		b.ReportMetric(ratios[n-1-n/10], "ratio-p90")
+		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// BenchmarkStart: an empty script beside a Go program that does nothing but
+// start itself in the same six kinds of namespaces.
+func BenchmarkStart(b *testing.B) {
+	ours, floor := build(b, "nsscript/cmd/nsscript"), build(b, "../../testdata/floor/start")
+	pairs(b, 60, 0,
+		func() time.Duration { return timed(b, ours, "-q", os.DevNull) },
+		func() time.Duration { return timed(b, floor) })
+}
+
+// lineScript builds N namespaces in a row, as testdata/floor/line does.
+const lineScript = `
+n = param("n", 100)
+def cidr(i, host):
+    b = i * 4 + host
+    return "10.%d.%d.%d/30" % (b >> 16, (b >> 8) & 255, b & 255)
+last = None
+for i in range(n):
+    ns = netns("n%d" % i)
+    up(ns["lo"])
+    if last:
+        veth("e1", "e0", ns=last, peer_ns=ns, addr=cidr(i, 1), peer_addr=cidr(i, 2), up=True)
+    last = ns
+`
+
+// BenchmarkLine: a line of N from Starlark through the binary, whole processes,
+// beside raw netlink messages in the same sandbox.
+func BenchmarkLine(b *testing.B) {
+	ours, floor := build(b, "nsscript/cmd/nsscript"), build(b, "../../testdata/floor/line")
+	script := filepath.Join(b.TempDir(), "line.star")
+	if err := os.WriteFile(script, []byte(lineScript), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range []struct {
+		nodes, pairs int
+		rest         time.Duration
+	}{{10, 30, 100 * time.Millisecond}, {100, 15, 300 * time.Millisecond}, {1000, 7, 3 * time.Second}} {
+		b.Run(strconv.Itoa(n.nodes), func(b *testing.B) {
+			pairs(b, n.pairs, n.rest,
+				func() time.Duration { return timed(b, ours, "-q", script, fmt.Sprintf("n=%d", n.nodes)) },
+				func() time.Duration { return timed(b, floor, strconv.Itoa(n.nodes)) })
+		})
+	}
+}
+
+// measured runs a script that prints one number of seconds.
+func measured(b *testing.B, binary, text string) float64 {
+	b.Helper()
+	cmd := exec.Command(binary, "-q", "-")
+	cmd.Stdin = strings.NewReader(text)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		b.Fatalf("%v\n%s", err, stderr.String())
+	}
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return seconds
+}
+
+// BenchmarkExec: exec_in of /bin/true, output captured, beside Go's os/exec with
+// captured output outside any namespace.
+func BenchmarkExec(b *testing.B) {
+	binary := build(b, "nsscript/cmd/nsscript")
+	const runs = 200
+	script := fmt.Sprintf("ns = netns(\"a\")\nexec_in(ns, [\"/bin/true\"])\nt = now()\nfor _ in range(%d):\n    exec_in(ns, [\"/bin/true\"])\nprint((now() - t) / %d)\n", runs, runs)
+	pairs(b, 15, 0,
+		func() time.Duration { return time.Duration(measured(b, binary, script) * 1e9) },
+		func() time.Duration {
+			start := time.Now()
+			for range runs {
+				cmd := exec.Command("/bin/true")
+				var stdout, stderr bytes.Buffer
+				cmd.Stdout, cmd.Stderr = &stdout, &stderr
+				if err := cmd.Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			return time.Since(start) / runs
+		})
+}
+
+// BenchmarkPing: a ping over a settled veth from call to result, beside one in C
+// over the same kind of veth.
+func BenchmarkPing(b *testing.B) {
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		b.Skip("no C compiler")
+	}
+	floor := filepath.Join(b.TempDir(), "ping")
+	if text, err := exec.Command(cc, "-O2", "-o", floor, "../../testdata/floor/ping/ping.c").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, text)
+	}
+	binary := build(b, "nsscript/cmd/nsscript")
+	const lab = "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\nping(a, \"10.0.0.2\")\n"
+	ours := lab + "t = now()\nfor _ in range(2000):\n    ping(a, \"10.0.0.2\")\nprint((now() - t) / 2000)\n"
+	c := lab + fmt.Sprintf("sysctl(a, \"net.ipv4.ping_group_range\", \"0 0\")\nout = exec_in(a, [%q, \"10.0.0.2\", \"2000\"]).stdout\nprint(float(re.search(r\"[0-9.]+\", out).text) / 1e6)\n", floor)
+	pairs(b, 15, 0,
+		func() time.Duration { return time.Duration(measured(b, binary, ours) * 1e9) },
+		func() time.Duration { return time.Duration(measured(b, binary, c) * 1e9) })
+}
+
+// BenchmarkMemory: the peak resident memory of a lab of 1000 namespaces.
+func BenchmarkMemory(b *testing.B) {
+	binary := build(b, "nsscript/cmd/nsscript")
+	for b.Loop() {
+		cmd := exec.Command(binary, "-q", "-", "n=1000")
+		cmd.Stdin = strings.NewReader(lineScript + "print(re.search(r\"VmHWM:\\s*(\\d+)\", read_file(\"/proc/1/status\")).groups[0])\n")
+		out, err := cmd.Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		kib, err := strconv.Atoi(strings.TrimSpace(string(out)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(kib)/1024, "MiB")
+		b.ReportMetric(float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1024, "outer-MiB")
+		b.ReportMetric(0, "ns/op")
+	}
+}

@@ -1,0 +1,345 @@
+package iproute
+
+import (
+	"cmp"
+	"errors"
+	"strings"
+	"testing"
+
+	"nsscript/runtime/event"
+)
+
+// ev makes an event: "key=value" or "key" for each argument.
+func ev(op, ns string, args ...string) event.Event {
+	e := event.Event{Op: op, NS: ns}
+	for _, a := range args {
+		key, value, _ := strings.Cut(a, "=")
+		e.Args = append(e.Args, event.Arg{Key: key, Value: value})
+	}
+	return e
+}
+
+const (
+	mac1 = "02:00:00:00:00:01"
+	mac2 = "02:00:00:00:00:02"
+)
+
+// rendered are events with the commands for them; exact is "" where it makes no
+// difference. Commands are divided by newlines.
+var rendered = []struct {
+	e            event.Event
+	plain, exact string
+}{
+	{ev("netns add", "", "name=blue"), "ip netns add blue", ""},
+	{ev("netns add", "", "name=we ird"), "ip netns add 'we ird'", ""},
+	{ev("netns delete", "", "name=blue"), "ip netns del blue", ""},
+
+	{
+		ev("link add", "", "type=veth", "name=veth0", "index=2", "address="+mac1, "peer name=veth1", "peer index=3", "peer address="+mac2),
+		"ip link add veth0 type veth peer name veth1",
+		"ip link add veth0 index 2 address " + mac1 + " numtxqueues 1 numrxqueues 1 " +
+			"type veth peer name veth1 index 3 address " + mac2 + " numtxqueues 1 numrxqueues 1",
+	},
+	{
+		ev("link add", "A", "type=veth", "name=veth0", "index=12", "address="+mac1, "mtu=1400", "txqueuelen=5",
+			"peer name=veth1", "peer index=13", "peer address="+mac2, "peer mtu=1300", "peer txqueuelen=6", "peer netns=B"),
+		"ip -n A link add veth0 mtu 1400 txqueuelen 5 type veth peer name veth1 mtu 1300 txqueuelen 6 netns B",
+		"ip -n A link add veth0 index 12 address " + mac1 + " mtu 1400 txqueuelen 5 numtxqueues 1 numrxqueues 1 " +
+			"type veth peer name veth1 index 13 address " + mac2 + " mtu 1300 txqueuelen 6 numtxqueues 1 numrxqueues 1 netns B",
+	},
+	{
+		ev("link add", "A", "type=veth", "name=v2", "index=0", "address="+mac1, "given=peer address", "peer name=v3", "peer index=0", "peer address="+mac2, "peer netns=1"),
+		"ip -n A link add v2 type veth peer name v3 address " + mac2 + " netns 1",
+		"ip -n A link add v2 address " + mac1 + " numtxqueues 1 numrxqueues 1 type veth peer name v3 address " + mac2 + " numtxqueues 1 numrxqueues 1 netns 1",
+	},
+	{ // Names that `ip link` could take for keywords.
+		ev("link add", "A", "type=veth", "name=b", "index=20", "address="+mac1, "peer name=up", "peer index=21", "peer address="+mac2),
+		"ip -n A link add name b type veth peer name up",
+		"ip -n A link add name b index 20 address " + mac1 + " numtxqueues 1 numrxqueues 1 " +
+			"type veth peer name up index 21 address " + mac2 + " numtxqueues 1 numrxqueues 1",
+	},
+	{
+		ev("link add", "A", "type=bridge", "name=br0", "index=30", "address="+mac1, "mtu=1400", "option stp_state=0", "option forward_delay=400",
+			"option hello_time=100", "option max_age=600", "option ageing_time=30000", "option priority=100", "option group_fwd_mask=8", "option mcast_snooping=0"),
+		"ip -n A link add br0 mtu 1400 type bridge stp_state 0 forward_delay 400 hello_time 100 max_age 600 ageing_time 30000 priority 100 group_fwd_mask 8 mcast_snooping 0",
+		"ip -n A link add br0 index 30 address " + mac1 + " mtu 1400 type bridge stp_state 0 forward_delay 400 hello_time 100 max_age 600 ageing_time 30000 priority 100 group_fwd_mask 8 mcast_snooping 0",
+	},
+	{
+		ev("link add", "A", "type=bridge", "name=br1", "index=31", "address="+mac1, "option vlan_filtering=1"),
+		"ip -n A link add br1 type bridge vlan_filtering 1",
+		"ip -n A link add br1 index 31 address " + mac1 + " type bridge vlan_filtering 1",
+	},
+	{ // Not of this package's time yet, but in iproute2's order.
+		ev("link add", "A", "type=vlan", "name=veth0.10", "index=32", "address="+mac1, "given=address", "link=veth0", "option id=10"),
+		"ip -n A link add link veth0 name veth0.10 address " + mac1 + " type vlan id 10",
+		"ip -n A link add link veth0 name veth0.10 index 32 address " + mac1 + " type vlan id 10",
+	},
+
+	{ev("link set", "", "dev=lo", "up"), "ip link set lo up", ""},
+	{ev("link set", "A", "dev=veth0", "up"), "ip -n A link set veth0 up", ""},
+	{ev("link set", "A", "dev=b", "up"), "ip -n A link set dev b up", ""},
+	{ev("link set", "B", "dev=veth1", "up"), "ip -n B link set veth1 up", ""},
+	{ev("link set", "A", "dev=v2", "down"), "ip -n A link set v2 down", ""},
+	{
+		ev("link set", "A", "dev=v2", "promisc=on", "arp=off", "multicast=off", "allmulticast=on", "mtu=1300", "address="+mac2, "alias=it's a $cable", "txqueuelen=9", "group=4", "master=br0"),
+		"ip -n A link set v2 promisc on arp off multicast off allmulticast on mtu 1300 address " + mac2 + ` alias 'it'\''s a $cable' txqueuelen 9 group 4 master br0`, "",
+	},
+	{ev("link set", "A", "dev=v2", "alias=", "nomaster"), "ip -n A link set v2 alias '' nomaster", ""},
+	{ev("link set", "A", "dev=v2", "name=eth9"), "ip -n A link set v2 name eth9", ""},
+	{ev("link set", "A", "dev=eth9", "netns=B"), "ip -n A link set eth9 netns B", ""},
+	{ev("link set", "B", "dev=eth9", "netns=1"), "ip -n B link set eth9 netns 1", ""},
+	{ev("link property add", "", "dev=eth9", "altname=a-very-long-name;true"), "ip link property add dev eth9 altname 'a-very-long-name;true'", ""},
+	{ev("link delete", "", "dev=eth9"), "ip link del eth9", ""},
+	{ev("link delete", "A", "dev=b"), "ip -n A link del dev b", ""},
+
+	{ev("addr add", "A", "address=10.1.0.1/24", "dev=veth0"), "ip -n A addr add 10.1.0.1/24 dev veth0", ""},
+	{ev("addr add", "A", "address=10.1.2.1/24", "dev=veth0", "broadcast=10.1.2.255", "label=veth0:x", "scope=link"), "ip -n A addr add 10.1.2.1/24 dev veth0 broadcast 10.1.2.255 label veth0:x scope link", ""},
+	{ev("addr add", "A", "address=10.1.3.1/32", "dev=veth0", "peer=10.1.3.2/32"), "ip -n A addr add 10.1.3.1/32 dev veth0 peer 10.1.3.2/32", ""},
+	{ev("addr delete", "A", "address=10.1.3.1/32", "dev=veth0", "peer=10.1.3.2/32", "scope=global"), "ip -n A addr del 10.1.3.1/32 dev veth0 peer 10.1.3.2/32", ""},
+	{ev("addr add", "A", "address=fd01::1/64", "dev=veth0", "nodad"), "ip -n A addr add fd01::1/64 dev veth0 nodad", ""},
+	{ev("addr add", "A", "address=fd02::1/64", "dev=veth0", "nodad", "valid_lft=600", "preferred_lft=300"), "ip -n A addr add fd02::1/64 dev veth0 nodad valid_lft 600 preferred_lft 300", ""},
+	{ev("addr add", "A", "address=10.1.4.1/24", "dev=veth0", "valid_lft=600"), "ip -n A addr add 10.1.4.1/24 dev veth0 valid_lft 600 preferred_lft 600", ""},
+	{ev("addr add", "A", "address=10.1.5.1/24", "dev=veth0", "preferred_lft=600"), "ip -n A addr add 10.1.5.1/24 dev veth0 preferred_lft 600", ""},
+	{ev("addr delete", "A", "address=10.1.2.1/24", "dev=veth0"), "ip -n A addr del 10.1.2.1/24 dev veth0", ""},
+	{
+		ev("addr renew", "A", "address=fe80::7/64", "dev=veth0", "nodad"),
+		"ip -n A addr del fe80::7/64 dev veth0 2>/dev/null || true\nip -n A addr add fe80::7/64 dev veth0 nodad", "",
+	},
+
+	{ev("route add", "A", "dst=default", "via=10.1.0.2", "dev=veth0", "scope=global"), "ip -n A route add default via 10.1.0.2 dev veth0", ""},
+	{
+		ev("route add", "A", "dst=10.9.0.0/24", "via=10.1.0.2", "dev=veth0", "src=10.1.0.1", "metric=5", "table=100", "proto=static", "scope=global", "mtu=1300", "advmss=1200"),
+		"ip -n A route add 10.9.0.0/24 via 10.1.0.2 dev veth0 src 10.1.0.1 metric 5 table 100 proto static mtu 1300 advmss 1200", "",
+	},
+	{ev("route add", "A", "dst=10.9.1.0/24", "dev=veth0", "scope=link"), "ip -n A route add 10.9.1.0/24 dev veth0", ""},
+	{ev("route replace", "A", "dst=10.9.1.0/24", "dev=veth0", "proto=77", "scope=global"), "ip -n A route replace 10.9.1.0/24 dev veth0 proto 77 scope global", ""},
+	{ev("route add", "A", "dst=10.9.2.0/24", "type=unreachable", "scope=global"), "ip -n A route add unreachable 10.9.2.0/24", ""},
+	{ev("route add", "A", "dst=10.9.3.0/24", "type=blackhole", "scope=global", "metric=7"), "ip -n A route add blackhole 10.9.3.0/24 metric 7", ""},
+	{ev("route add", "A", "dst=default", "type=throw", "table=101", "scope=global"), "ip -n A route add throw default table 101", ""},
+	{ev("route add", "A", "dst=10.9.4.0/24", "type=local", "dev=lo", "table=local", "scope=host"), "ip -n A route add local 10.9.4.0/24 dev lo table local", ""},
+	{ev("route add", "A", "dst=10.9.5.0/24", "type=local", "dev=lo", "scope=host"), "ip -n A route add local 10.9.5.0/24 table main dev lo", ""},
+	{ev("route add", "A", "dst=239.0.0.0/24", "type=multicast", "dev=veth0", "scope=link"), "ip -n A route add multicast 239.0.0.0/24 dev veth0", ""},
+	{ev("route add", "A", "dst=10.9.6.0/24", "via=192.168.5.5", "dev=veth0", "scope=global", "onlink"), "ip -n A route add 10.9.6.0/24 via 192.168.5.5 dev veth0 onlink", ""},
+	{ev("route add", "A", "dst=10.9.7.0/24", "via=inet6 fe80::5", "dev=veth0", "scope=global"), "ip -n A route add 10.9.7.0/24 via inet6 fe80::5 dev veth0", ""},
+	{ev("route add", "A", "dst=default", "via=inet6 fe80::5", "dev=veth0", "metric=3", "scope=global"), "ip -n A -4 route add default via inet6 fe80::5 dev veth0 metric 3", ""},
+	{
+		ev("route add", "A", "dst=10.9.8.0/24", "scope=global", "nexthop=via 10.1.0.2 dev veth0 weight 1", "nexthop=via inet6 fe80::3 dev veth0 weight 3 onlink", "mtu=1300"),
+		"ip -n A route add 10.9.8.0/24 mtu 1300 nexthop via 10.1.0.2 dev veth0 weight 1 nexthop via inet6 fe80::3 dev veth0 weight 3 onlink", "",
+	},
+	{ev("route add", "A", "dst=default", "family=inet6", "via=fd01::2", "dev=veth0"), "ip -n A -6 route add default via fd01::2 dev veth0", ""},
+	{ev("route add", "A", "dst=fd03::/64", "family=inet6", "type=blackhole", "table=100"), "ip -n A -6 route add blackhole fd03::/64 table 100", ""},
+	{
+		ev("route add", "A", "dst=fd04::/64", "family=inet6", "nexthop=via fd01::2 dev veth0 weight 1", "nexthop=via fd01::3 dev veth0 weight 1"),
+		"ip -n A -6 route add fd04::/64 nexthop via fd01::2 dev veth0 weight 1 nexthop via fd01::3 dev veth0 weight 1", "",
+	},
+	{ev("route add", "A", "dst=fd05::1", "family=inet6", "type=local", "dev=lo", "table=local"), "ip -n A -6 route add local fd05::1 dev lo table local", ""},
+	{ev("route delete", "A", "dst=default", "via=10.1.0.2", "dev=veth0", "scope=global"), "ip -n A route del default via 10.1.0.2 dev veth0", ""},
+	{ev("route delete", "A", "dst=10.9.2.0/24", "type=unreachable", "scope=global"), "ip -n A route del unreachable 10.9.2.0/24", ""},
+	{ev("route delete", "A", "dst=10.9.5.0/24", "type=local", "dev=lo", "scope=host"), "ip -n A route del local 10.9.5.0/24 table main dev lo", ""},
+	{
+		ev("route delete", "A", "dst=10.9.8.0/24", "scope=global", "nexthop=via 10.1.0.2 dev veth0 weight 1", "nexthop=via inet6 fe80::3 dev veth0 weight 3 onlink", "mtu=1300"),
+		"ip -n A route del 10.9.8.0/24 mtu 1300 nexthop via 10.1.0.2 dev veth0 weight 1 nexthop via inet6 fe80::3 dev veth0 weight 3 onlink", "",
+	},
+	{ev("route delete", "A", "dst=fd03::/64", "family=inet6", "type=blackhole", "dev=lo", "metric=1024", "table=100"), "ip -n A -6 route del blackhole fd03::/64 dev lo metric 1024 table 100", ""},
+
+	{
+		ev("rule add", "A", "priority=100", "not", "from=10.0.0.0/8", "to=10.1.0.0/16", "tos=0x10", "fwmark=0x1/0xff", "iif=veth0", "oif=lo", "uidrange=0-0", "ipproto=tcp", "sport=1-5", "dport=80", "lookup=100", "suppress_prefixlength=0"),
+		"ip -n A rule add priority 100 not from 10.0.0.0/8 to 10.1.0.0/16 tos 0x10 fwmark 0x1/0xff iif veth0 oif lo uidrange 0-0 ipproto tcp sport 1-5 dport 80 lookup 100 suppress_prefixlength 0", "",
+	},
+	{ev("rule add", "A", "priority=101", "from=all", "blackhole"), "ip -n A rule add priority 101 from all blackhole", ""},
+	{ev("rule add", "A", "priority=102", "from=all", "nop"), "ip -n A rule add priority 102 from all nop", ""},
+	{ev("rule add", "A", "priority=103", "from=all", "to=10.7.0.1", "goto=32766"), "ip -n A rule add priority 103 from all to 10.7.0.1 goto 32766", ""},
+	{ev("rule add", "A", "family=inet6", "priority=101", "from=fd00::/8", "lookup=main"), "ip -n A -6 rule add priority 101 from fd00::/8 lookup main", ""},
+	{ev("rule delete", "A", "family=inet6", "priority=101", "from=fd00::/8", "lookup=main"), "ip -n A -6 rule del priority 101 from fd00::/8 lookup main", ""},
+	{ev("rule delete", "A", "priority=101", "from=all", "blackhole"), "ip -n A rule del priority 101 from all blackhole", ""},
+
+	{
+		ev("neigh add", "A", "to=10.1.0.9", "lladdr="+mac2, "dev=veth0", "nud=permanent"),
+		"ip -n A neigh add 10.1.0.9 lladdr " + mac2 + " dev veth0", "ip -n A neigh add 10.1.0.9 lladdr " + mac2 + " dev veth0 nud permanent",
+	},
+	{
+		ev("neigh replace", "A", "to=fd01::9", "lladdr="+mac2, "dev=veth0", "router", "nud=permanent"),
+		"ip -n A neigh replace fd01::9 lladdr " + mac2 + " dev veth0 router", "ip -n A neigh replace fd01::9 lladdr " + mac2 + " dev veth0 router nud permanent",
+	},
+	{ev("neigh add", "A", "to=10.1.0.10", "lladdr="+mac2, "dev=veth0", "nud=stale"), "ip -n A neigh add 10.1.0.10 lladdr " + mac2 + " dev veth0 nud stale", ""},
+	{ev("neigh add", "A", "to=10.1.0.11", "dev=veth0", "nud="), "ip -n A neigh add 10.1.0.11 dev veth0 nud none", ""},
+	{ev("neigh add", "A", "proxy=10.1.0.8", "dev=veth0"), "ip -n A neigh add proxy 10.1.0.8 dev veth0", ""},
+	{ev("neigh add", "A", "proxy=fd01::8", "dev=veth0", "router"), "ip -n A neigh add proxy fd01::8 dev veth0 router", ""},
+	{ev("neigh delete", "A", "proxy=fd01::8", "dev=veth0", "router"), "ip -n A neigh del proxy fd01::8 dev veth0", ""},
+	{ev("neigh delete", "A", "to=fd01::9", "lladdr="+mac2, "dev=veth0", "router", "nud=permanent"), "ip -n A neigh del fd01::9 dev veth0", ""},
+
+	{ev("flush", "A", "what=route cache"), "ip -n A route flush cache\nip -n A -6 route flush cache", ""},
+	{ev("flush", "A", "what=neigh"), "ip -n A neigh flush all", ""},
+	{ev("flush", "", "what=neigh"), "ip neigh flush all", ""},
+
+	{ev("sysctl", "", "key=net/ipv4/ip_forward", "value=1"), "sysctl -qw net.ipv4.ip_forward=1", ""},
+	{ev("sysctl", "A", "key=net/ipv4/conf/veth0/rp_filter", "value=2"), "ip netns exec A sysctl -qw net.ipv4.conf.veth0.rp_filter=2", ""},
+	{ev("sysctl", "A", "key=net/ipv4/conf/eth0.10/forwarding", "value=1"), "ip netns exec A sysctl -qw net/ipv4/conf/eth0.10/forwarding=1", ""},
+	{ev("sysctl", "A", "key=net/ipv4/ping_group_range", "value=0 0"), "ip netns exec A sysctl -qw 'net.ipv4.ping_group_range=0 0'", ""},
+
+	// A namespace without a name is known by its path.
+	{ev("link set", "/run/netns/B", "dev=lo", "up"), "nsenter --net=/run/netns/B ip link set lo up", ""},
+	{ev("sysctl", "/run/netns/B", "key=net/ipv4/ip_forward", "value=1"), "nsenter --net=/run/netns/B sysctl -qw net.ipv4.ip_forward=1", ""},
+
+	{ev("exec", "A", "argv=true"), "", ""},
+	{ev("spawn", "A", "argv=true"), "", ""},
+	{ev("ping", "A", "dst=10.0.0.1"), "", ""},
+	{ev("teleport", "A", "to=mars"), "", ""},
+}
+
+func TestCommands(t *testing.T) {
+	ops := map[string]bool{}
+	for _, c := range rendered {
+		ops[c.e.Op] = true
+		if got := strings.Join(Commands(c.e, false), "\n"); got != c.plain {
+			t.Errorf("%s %v:\n got %s\nwant %s", c.e.Op, c.e.Args, got, c.plain)
+		}
+		if got := strings.Join(Commands(c.e, true), "\n"); got != cmp.Or(c.exact, c.plain) {
+			t.Errorf("exact %s %v:\n got %s\nwant %s", c.e.Op, c.e.Args, got, cmp.Or(c.exact, c.plain))
+		}
+	}
+	for op := range renderers {
+		if !ops[op] {
+			t.Errorf("no test for %s", op)
+		}
+	}
+}
+
+func TestLine(t *testing.T) {
+	for _, c := range []struct {
+		e    event.Event
+		want string
+	}{
+		{ev("netns add", "", "name=blue"), "ip netns add blue"},
+		{ev("flush", "A", "what=route cache"), "ip -n A route flush cache; ip -n A -6 route flush cache"},
+		{ev("addr renew", "A", "address=fe80::7/64", "dev=veth0", "nodad"), "ip -n A addr del fe80::7/64 dev veth0; ip -n A addr add fe80::7/64 dev veth0 nodad"},
+		{ev("link set", "", "dev=lo", "alias=two\nlines\x1b[1m'"), `ip link set lo alias $'two\nlines\033[1m\''`},
+		{ev("exec", "blue", "argv=echo", "argv=a b", "argv=$HOME", "input=x"), "ip netns exec blue echo 'a b' '$HOME'"},
+		{ev("exec", "blue", "argv=/bin/sh", "argv=-c", "argv=a\nb"), `ip netns exec blue /bin/sh -c $'a\nb'`},
+		{ev("exec", "", "argv=uname", "argv=-a"), "uname -a"},
+		{ev("exec", "", "argv=echo", "argv=a"), "env echo a"},
+		{ev("exec", "", "argv=a=b", "argv=c"), `sh -c 'exec "$@"' sh a=b c`},
+		{ev("exec", "A", "argv=a=b", "argv=c"), "ip netns exec A a=b c"},
+		{ev("exec", "A", "argv=a=b", "env=D=1"), `ip netns exec A env D=1 sh -c 'exec "$@"' sh a=b`},
+		{ev("exec", "/proc/7/ns/net", "argv=id"), "nsenter --net=/proc/7/ns/net id"},
+		{
+			ev("exec", "blue", "argv=id", "env=A=1 2", "env=B=", "user=nobody", "cwd=/tmp/a b"),
+			`(cd '/tmp/a b' && ip netns exec blue setpriv --reuid=nobody --regid="$(id -g nobody)" --init-groups env 'A=1 2' B= id)`,
+		},
+		{ev("exec", "", "argv=id", "cwd=-"), "(cd ./- && id)"},
+		{ev("spawn", "blue", "argv=sleep", "argv=9"), "ip netns exec blue sleep 9 &"},
+		{ev("ping", "", "dst=10.0.0.1"), "ping -c 1 10.0.0.1"},
+		{ev("ping", "A", "dst=fe80::1%eth0", "count=3", "interval=0.2", "timeout=1", "size=100", "ttl=2", "src=fe80::2", "df"), "ip netns exec A ping -c 3 -i 0.2 -W 1 -s 100 -t 2 -I fe80::2 -M do fe80::1%eth0"},
+		{ev("teleport", "A", "to=mars", "alias=", "now"), "A: teleport to mars alias '' now"},
+		{ev("flush", "", "what=\n"), `flush what $'\n'`},
+	} {
+		if got := Line(c.e); got != c.want {
+			t.Errorf("%s %v:\n got %s\nwant %s", c.e.Op, c.e.Args, got, c.want)
+		}
+	}
+}
+
+func TestScript(t *testing.T) {
+	at := func(line int, e event.Event) event.Event {
+		e.Pos = event.Pos{File: "lab.star", Line: line, Col: 1}
+		return e
+	}
+	failed := func(e event.Event, text string) event.Event {
+		e.Err = errors.New(text)
+		return e
+	}
+	events := []event.Event{
+		ev("link set", "", "dev=lo", "up"),
+		at(2, ev("netns add", "", "name=blue")),
+		at(2, ev("sysctl", "blue", "key=net/ipv4/conf/all/rp_filter", "value=0")),
+		at(3, ev("link add", "", "type=veth", "name=veth0", "index=2", "address="+mac1, "peer name=veth1", "peer index=3", "peer address="+mac2)),
+		at(4, failed(ev("addr add", "blue", "address=10.0.0.1/24", "dev=veth1"), "no such\nlink")),
+		at(5, ev("ping", "blue", "dst=10.0.0.1")),
+		at(6, ev("exec", "blue", "argv=cat", "input=a $b\n'c'\n")),
+		at(7, ev("exec", "blue", "argv=cat", "input=EOF\nEOF_\n", "cwd=/", "code=0")),
+		at(8, ev("exec", "blue", "argv=cat", "input=no newline", "code=3")),
+		at(9, ev("exec", "blue", "argv=cat", "input=a\x00b%\\'")),
+		at(10, ev("exec", "blue", "argv=false", "code=1")),
+		at(11, ev("spawn", "blue", "argv=sleep", "argv=1")),
+		at(11, ev("spawn", "blue", "argv=cat", "input=x\n")),
+		at(12, failed(ev("exec", "", "argv=nope"), "command not found: nope")),
+		at(13, ev("addr renew", "blue", "address=fe80::1/64", "dev=veth1", "nodad")),
+		at(14, ev("teleport", "blue", "to=mars")),
+		at(14, ev("exec", "", "argv=ip", "argv=netns")),
+	}
+	const head = `#!/bin/sh
+# The lab of lab.star, built with iproute2. It changes the network it is run in, as root;
+# in namespaces that end with the shell, and without being root, it runs by
+#   unshare -Urnmpf --mount-proc sh -c 'mount -t tmpfs tmpfs /run; sh THIS_FILE; exec sh -i'
+`
+	const want = head + `set -e
+PATH=$PATH:/usr/sbin:/sbin
+
+# the lab itself
+ip link set lo up
+
+# lab.star:2
+ip netns add blue
+ip netns exec blue sysctl -qw net.ipv4.conf.all.rp_filter=0
+
+# lab.star:3
+ip link add veth0 type veth peer name veth1
+
+# lab.star:4
+# failed, so it is left out: ip -n blue addr add 10.0.0.1/24 dev veth1: no such
+
+# lab.star:5
+# ip netns exec blue ping -c 1 10.0.0.1
+
+# lab.star:6
+ip netns exec blue cat <<'EOF'
+a $b
+'c'
+EOF
+
+# lab.star:7
+(cd / && ip netns exec blue cat) <<'EOF__'
+EOF
+EOF_
+EOF__
+
+# lab.star:8
+# exit status 3:
+printf %s 'no newline' | ip netns exec blue cat || true
+
+# lab.star:9
+printf 'a\000b%%\\'\''' | ip netns exec blue cat
+
+# lab.star:10
+# exit status 1:
+ip netns exec blue false </dev/null || true
+
+# lab.star:11
+ip netns exec blue sleep 1 &
+ip netns exec blue cat <<'EOF' &
+x
+EOF
+
+# lab.star:12
+# failed, so it is left out: nope: command not found: nope
+
+# lab.star:13
+# veth1 gets another address than fe80::1/64 here, as its MAC address is another: see --exact
+
+# lab.star:14
+# no command is known for: blue: teleport to mars
+ip netns </dev/null
+`
+	if got := Script(events, false); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	exact := strings.Replace(want, "set -e", "# The root namespace must have no links yet, or their indexes may be in the way.\nset -e", 1)
+	exact = strings.Replace(exact, "ip link add veth0 type veth peer name veth1",
+		"ip link add veth0 index 2 address "+mac1+" numtxqueues 1 numrxqueues 1 type veth peer name veth1 index 3 address "+mac2+" numtxqueues 1 numrxqueues 1", 1)
+	i := strings.Index(exact, "# veth1 gets")
+	j := i + strings.Index(exact[i:], "\n")
+	exact = exact[:i] + "ip -n blue addr del fe80::1/64 dev veth1 2>/dev/null || true\nip -n blue addr add fe80::1/64 dev veth1 nodad" + exact[j:]
+	if got := Script(events, true); got != exact {
+		t.Errorf("exact: got:\n%s\nwant:\n%s", got, exact)
+	}
+}

@@ -1,0 +1,104 @@
+package iproute
+
+import (
+	"slices"
+	"strings"
+
+	"nsscript/runtime/event"
+)
+
+func netnsChange(e event.Event, _ bool) []command {
+	return one([]string{"ip", "netns", verb(e), e.Get("name")})
+}
+
+// linkWords are the keywords that `ip link` looks for where a link's name may
+// stand (iplink_parse of iproute2). Some may be abbreviated, which ones differs
+// between versions.
+var linkWords = strings.Fields(`addrgenmode address alias allmulticast arp brd broadcast carrier dev down dynamic
+	group gro_ipv4_max_size gro_max_size gso_ipv4_max_size gso_max_segs gso_max_size help index link link-netns
+	link-netnsid master mode mtu multicast name netns netns-immutable nomaster numrxqueues numtxqueues parentdev
+	promisc protodown protodown_reason qlen state trailers txqlen txqueuelen type up vf vrf
+	xdp xdpdrv xdpgeneric xdpoffload`)
+
+// device names the link that `ip link` acts on, with the keyword before it
+// ("dev" or "name") only where the name could be taken for something else.
+func device(name, keyword string) []string {
+	ambiguous := name == "" || strings.HasPrefix(name, "-") ||
+		slices.ContainsFunc(linkWords, func(w string) bool { return strings.HasPrefix(w, name) })
+	if ambiguous {
+		return []string{keyword, name}
+	}
+	return []string{name}
+}
+
+func linkAdd(e event.Event, exact bool) []command {
+	w := ip(e, "link", "add")
+	if parent := e.Get("link"); parent != "" {
+		w = append(w, "link", parent, "name", e.Get("name"))
+	} else {
+		w = append(w, device(e.Get("name"), "name")...)
+	}
+	w = append(w, birth(e, "", exact)...)
+	w = append(w, "type", e.Get("type"))
+	for _, a := range e.Args {
+		if key, ok := strings.CutPrefix(a.Key, "option "); ok {
+			w = append(w, arguments([]event.Arg{{Key: key, Value: a.Value}})...)
+		}
+	}
+	if name := e.Get("peer name"); name != "" {
+		w = append(w, "peer", "name", name)
+		w = append(w, birth(e, "peer ", exact)...)
+	}
+	return one(w)
+}
+
+// birth are the properties that a link is born with; prefix chooses those of a
+// veth's other end.
+func birth(e event.Event, prefix string, exact bool) []string {
+	var own []event.Arg
+	var netns string
+	for _, a := range e.Args {
+		key, ok := strings.CutPrefix(a.Key, prefix)
+		if !ok || strings.Contains(key, " ") {
+			continue
+		}
+		switch key {
+		case "name", "type", "link", "given":
+			continue
+		case "netns": // the words before it read better side by side
+			netns = a.Value
+			continue
+		case "index":
+			if !exact || a.Value == "0" {
+				continue
+			}
+		case "address":
+			if !exact && !slices.Contains(e.All("given"), prefix+"address") {
+				continue
+			}
+		}
+		own = append(own, event.Arg{Key: key, Value: a.Value})
+	}
+	w := arguments(own)
+	if exact && e.Get("type") == "veth" {
+		// `ip` would give it one for each processor.
+		w = append(w, "numtxqueues", "1", "numrxqueues", "1")
+	}
+	if netns != "" {
+		w = append(w, "netns", netns)
+	}
+	return w
+}
+
+func linkSet(e event.Event, _ bool) []command {
+	w := append(ip(e, "link", "set"), device(e.Get("dev"), "dev")...)
+	return one(append(w, arguments(without(e.Args, "dev"))...))
+}
+
+func linkDelete(e event.Event, _ bool) []command {
+	return one(append(ip(e, "link", "del"), device(e.Get("dev"), "dev")...))
+}
+
+func linkProperty(e event.Event, _ bool) []command {
+	return one(append(ip(e, "link", "property", verb(e)), arguments(e.Args)...))
+}

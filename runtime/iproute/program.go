@@ -1,0 +1,106 @@
+package iproute
+
+import (
+	"slices"
+	"strings"
+
+	"nsscript/runtime/event"
+)
+
+// shellWords are the reserved words and the utilities that a shell has built
+// in: as a program's name they must not be the first word of a command.
+var shellWords = strings.Fields(`! { } [ [[ ]] . : alias bg bind break builtin caller case cd chdir command compgen
+	complete continue coproc declare dirs disown do done echo elif else enable esac eval exec exit export false fc
+	fg fi for function getopts hash help history if in jobs kill let local logout mapfile popd printf pushd pwd read
+	readarray readonly return select set shift shopt source suspend test then time times trap true type typeset
+	ulimit umask unalias unset until wait while`)
+
+// program is the command that runs what an exec or spawn event ran, without its
+// input.
+func program(e event.Event, quote func(string) string) string {
+	w := inside(e)
+	user, env, argv := e.Get("user"), e.All("env"), e.All("argv")
+	var run []string
+	first := len(w) == 0 && user == "" && len(env) == 0 // argv[0] begins a shell's command
+	if len(env) > 0 || first && len(argv) > 0 && slices.Contains(shellWords, argv[0]) {
+		run = append([]string{"env"}, env...)
+	}
+	if (first || len(env) > 0) && len(argv) > 0 && strings.Contains(argv[0], "=") {
+		run = append(run, "sh", "-c", `exec "$@"`, "sh") // for it looks like a variable
+	}
+	line := join(append(run, argv...), quote)
+	if user != "" {
+		// The user's group and the others that it is in are the machine's to say.
+		line = "setpriv --reuid=" + quote(user) + ` --regid="$(id -g ` + quote(user) + `)" --init-groups ` + line
+	}
+	if len(w) > 0 {
+		line = join(w, quote) + " " + line
+	}
+	if dir := e.Get("cwd"); dir != "" {
+		if strings.HasPrefix(dir, "-") {
+			dir = "./" + dir
+		}
+		line = "(cd " + quote(dir) + " && " + line + ")"
+	}
+	return line
+}
+
+// runProgram is program for a script: with its input, in the background if it
+// was spawned, and with leave to fail if it did.
+func runProgram(e event.Event) string {
+	line, document := program(e, quote), ""
+	input, spawned := e.Get("input"), e.Op == "spawn"
+	switch {
+	case isDocument(input):
+		end := "EOF"
+		for strings.Contains("\n"+input, "\n"+end+"\n") {
+			end += "_"
+		}
+		line += " <<'" + end + "'"
+		document = "\n" + input + end
+	case strings.Contains(input, "\x00"): // which no word can hold
+		line = "printf " + quote(strings.ReplaceAll(escape(input, ""), "%", "%%")) + " | " + line
+	case input != "":
+		line = "printf %s " + quote(input) + " | " + line
+	case !spawned:
+		// It must not read what the shell reads, which may be this script.
+		line += " </dev/null"
+	}
+	if spawned {
+		line += " &"
+	} else if failed(e) {
+		line += " || true"
+	}
+	return line + document
+}
+
+// failed tells whether a program ran and ended with another status than 0.
+func failed(e event.Event) bool { return e.Has("code") && e.Get("code") != "0" }
+
+// isDocument tells whether text can be a here-document and be read there.
+func isDocument(text string) bool {
+	return strings.HasSuffix(text, "\n") && isPrintable(strings.NewReplacer("\n", "", "\t", "").Replace(text))
+}
+
+// pingFlags are the options of ping(8) for arguments of an event.
+var pingFlags = []struct{ key, flag string }{
+	{"interval", "-i"}, {"timeout", "-W"}, {"size", "-s"}, {"ttl", "-t"}, {"tos", "-Q"}, {"src", "-I"}, {"dev", "-I"},
+}
+
+// ping is the command of iputils that asks the same.
+func ping(e event.Event) []string {
+	count := e.Get("count")
+	if count == "" {
+		count = "1"
+	}
+	w := append(inside(e), "ping", "-c", count)
+	for _, f := range pingFlags {
+		if v := e.Get(f.key); v != "" {
+			w = append(w, f.flag, v)
+		}
+	}
+	if e.Has("df") {
+		w = append(w, "-M", "do")
+	}
+	return append(w, e.Get("dst"))
+}

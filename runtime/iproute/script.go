@@ -1,0 +1,93 @@
+package iproute
+
+import (
+	"strconv"
+	"strings"
+
+	"nsscript/runtime/event"
+)
+
+// Script renders all events of a run as a POSIX shell script that builds the
+// same lab; see [Commands] for exact. Comments say which line of the nsscript
+// script each part does. The programs that it ran are run too, since they may
+// have changed the lab. Failed operations and pings are comments.
+func Script(events []event.Event, exact bool) string {
+	s := &script{exact: exact, at: "-"}
+	s.header(events)
+	for _, e := range events {
+		s.event(e)
+	}
+	return s.text.String()
+}
+
+type script struct {
+	text  strings.Builder
+	exact bool
+	at    string // where in the nsscript script the text has come to
+}
+
+func (s *script) line(text string) { s.text.WriteString(text + "\n") }
+
+func (s *script) header(events []event.Event) {
+	s.line("#!/bin/sh")
+	what := "The lab"
+	for _, e := range events {
+		if e.Pos.File != "" {
+			what += " of " + e.Pos.File
+			break
+		}
+	}
+	s.line(comment(what + ", built with iproute2. It changes the network it is run in, as root;"))
+	s.line("# in namespaces that end with the shell, and without being root, it runs by")
+	s.line("#   unshare -Urnmpf --mount-proc sh -c 'mount -t tmpfs tmpfs /run; sh THIS_FILE; exec sh -i'")
+	if s.exact {
+		s.line("# The root namespace must have no links yet, or their indexes may be in the way.")
+	}
+	s.line("set -e")
+	s.line("PATH=$PATH:/usr/sbin:/sbin")
+}
+
+// event writes what an event did, below a comment that says which line asked.
+func (s *script) event(e event.Event) {
+	if at := where(e.Pos); at != s.at {
+		s.at = at
+		s.line("")
+		s.line(comment(at))
+	}
+	if e.Err != nil {
+		why, _, _ := strings.Cut(e.Err.Error(), "\n")
+		s.line(comment("failed, so it is left out: " + Line(e) + ": " + why))
+		return
+	}
+	switch e.Op {
+	case "ping":
+		s.line(comment(Line(e)))
+		return
+	case "exec", "spawn":
+		if failed(e) {
+			s.line(comment("exit status " + e.Get("code") + ":"))
+		}
+		s.line(runProgram(e))
+		return
+	case "addr renew":
+		if !s.exact {
+			s.line(comment(e.Get("dev") + " gets another address than " + e.Get("address") + " here, as its MAC address is another: see --exact"))
+			return
+		}
+	}
+	lines := Commands(e, s.exact)
+	for _, l := range lines {
+		s.line(l)
+	}
+	if lines == nil {
+		s.line(comment("no command is known for: " + Line(e)))
+	}
+}
+
+// where is a place in a script as a comment names it.
+func where(p event.Pos) string {
+	if p.File == "" {
+		return "the lab itself"
+	}
+	return p.File + ":" + strconv.Itoa(p.Line)
+}

@@ -1,0 +1,111 @@
+// Package labtest lets tests use the real kernel without root and without
+// touching the machine: [Main] runs a package's tests in a private lab of their
+// own, [Need] says what a test cannot do without, and [Binary] builds nsscript
+// for tests that drive it as users do.
+package labtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"nsscript/runtime/netns"
+	"nsscript/runtime/sandbox"
+)
+
+func init() {
+	// The inner process dies with the thread that started it, and pid 1's first
+	// thread reaps: main stays where it is.
+	netns.Pin()
+}
+
+// entered is the private lab that the tests run in, or nil.
+var entered *sandbox.State
+
+// noSandbox is why there is none, when [Main] tried to make one.
+var noSandbox error
+
+// Main runs a package's tests in a private lab: call it from TestMain. Where
+// this machine does not allow one, the tests run where they are, and those that
+// Need("sandbox") are skipped.
+func Main(m *testing.M) {
+	if !sandbox.Inside() {
+		status, err := runInside()
+		if err == nil {
+			os.Exit(status)
+		}
+		noSandbox = err
+		Outside(m)
+	}
+	var err error
+	if entered, err = sandbox.Enter(); err != nil {
+		fmt.Fprintf(os.Stderr, "private lab for the tests: %v\n", err)
+		os.Exit(1)
+	}
+	done, status := make(chan struct{}), 0
+	go func() {
+		defer close(done)
+		status = m.Run()
+		atExit()
+	}()
+	entered.Reap(done)
+	entered.Exit(status)
+}
+
+// Outside runs a package's tests on the machine itself. They may look at it, and
+// drive a [Binary] that makes its own private labs.
+func Outside(m *testing.M) {
+	status := m.Run()
+	atExit()
+	os.Exit(status)
+}
+
+// atExit removes what the tests of a process had in common.
+var atExit = func() {}
+
+// runInside starts the test binary again in a private lab. The error says that
+// there can be none; a test binary that crashed in it has a status.
+func runInside() (status int, err error) {
+	wd, _ := os.Getwd()
+	exe, _ := os.Executable()
+	status, err = sandbox.Run(sandbox.Options{
+		Keep:      []string{wd, filepath.Dir(exe), os.TempDir(), os.Getenv("GOCACHE"), filepath.Dir(os.Getenv("NSSCRIPT_BINARY"))},
+		RawStderr: true,
+	})
+	var crash *sandbox.Crash
+	if !errors.As(err, &crash) {
+		return status, err
+	}
+	if crash.Status.Signaled() {
+		fmt.Fprintln(os.Stderr, err)
+		return 128 + int(crash.Status.Signal()), nil
+	}
+	return max(crash.Status.ExitStatus(), 1), nil // a panic, whose trace is on stderr
+}
+
+// Inside tells whether the tests run in a private lab that [Main] made.
+func Inside() bool { return entered != nil }
+
+// Reduced is what that lab lacks, a line each.
+func Reduced() []string {
+	if entered == nil {
+		return nil
+	}
+	return entered.Reduced
+}
+
+// PublicDir is like t.TempDir, and other users may enter it.
+func PublicDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "nsscript-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

@@ -1,0 +1,139 @@
+package labtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// features are what [Need] knows beside programs, with a check that returns why
+// a feature is not there, or "".
+var features = map[string]func() string{
+	// sandbox: the tests run in a private lab of their own.
+	"sandbox": func() string {
+		switch {
+		case entered != nil:
+			return ""
+		case noSandbox != nil:
+			return noSandbox.Error()
+		}
+		return "the tests of this package run on the machine itself"
+	},
+	// root: root with the ids of all users.
+	"root": lacksRoot,
+	// nobody: can become the user nobody.
+	"nobody": lacksNobody,
+	// subuid: can lend ranges of ids to users.
+	"subuid": lacksSubuid,
+	// userns: can make a user namespace.
+	"userns":   sync.OnceValue(lacksUserns),
+	"iproute2": func() string { return missing("ip") },
+	"ipv6": func() string {
+		if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+			return "this kernel has no IPv6"
+		}
+		return ""
+	},
+	// sysctl: per-namespace sysctls can be set.
+	"sysctl": func() string {
+		if unix.Access("/proc/sys/net/ipv4/ip_forward", unix.W_OK) != nil {
+			return "/proc/sys is read-only"
+		}
+		return ""
+	},
+	// sysfs: a sysfs of one's own can be mounted.
+	"sysfs": func() string {
+		for _, line := range Reduced() {
+			if strings.Contains(line, "/sys") {
+				return line
+			}
+		}
+		return ""
+	},
+	// kernel: the machine is a throwaway, as an emulator's guest is.
+	"kernel": func() string {
+		if os.Getenv("NSSCRIPT_KERNEL") == "" {
+			return "NSSCRIPT_KERNEL is not set: this is no throwaway machine"
+		}
+		return lacksRoot()
+	},
+}
+
+func lacksRoot() string {
+	if os.Geteuid() != 0 {
+		return "not root"
+	}
+	if oneID() {
+		return "root of a user namespace with one id"
+	}
+	return ""
+}
+
+func lacksNobody() string {
+	if _, err := user.Lookup("nobody"); err != nil {
+		return err.Error()
+	}
+	return lacksRoot()
+}
+
+func lacksSubuid() string {
+	for _, program := range []string{"newuidmap", "newgidmap"} {
+		if why := missing(program); why != "" {
+			return why + " (Debian's package uidmap)"
+		}
+	}
+	return lacksNobody()
+}
+
+func missing(program string) string {
+	if _, err := exec.LookPath(program); err != nil {
+		return "no program " + program
+	}
+	return ""
+}
+
+// lacksUserns tries to make a user namespace.
+func lacksUserns() string {
+	cmd := exec.Command("true")
+	cmd.SysProcAttr = UserNamespace()
+	if err := cmd.Run(); err != nil {
+		return fmt.Sprintf("no user namespaces: %v", err)
+	}
+	return ""
+}
+
+func oneID() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	f := strings.Fields(string(text))
+	return err == nil && len(f) == 3 && f[2] == "1"
+}
+
+// Need skips the test unless the machine has what it needs: features (sandbox,
+// root, nobody, subuid, userns, iproute2, ipv6, sysctl, sysfs, kernel) or else
+// programs. What the environment variable NSSCRIPT_REQUIRE lists, with commas,
+// has to be there: the test fails instead.
+func Need(t testing.TB, names ...string) {
+	t.Helper()
+	required := strings.Split(os.Getenv("NSSCRIPT_REQUIRE"), ",")
+	for _, name := range names {
+		check := features[name]
+		if check == nil {
+			check = func() string { return missing(name) }
+		}
+		why := check()
+		switch {
+		case why == "":
+		case slices.Contains(required, name):
+			t.Fatalf("needs %s, which NSSCRIPT_REQUIRE says is here: %s", name, why)
+		default:
+			t.Skipf("needs %s: %s", name, why)
+		}
+	}
+}
