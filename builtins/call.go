@@ -38,7 +38,7 @@ func (s *Spec) builtin(env *Env) *starlark.Builtin {
 			}
 		}()
 		c := &Call{Env: env, Thread: t, spec: s}
-		c.Ctx = event.WithPos(env.context(t), func() event.Pos { return position(t) })
+		c.Ctx = event.WithPos(env.context(t), func() event.Pos { return env.position(t) })
 		if err := c.unpack(args, kwargs); err != nil {
 			return nil, err
 		}
@@ -72,13 +72,21 @@ func (c *Call) interrupted(err error) error {
 
 // position is where in the script a builtin was called: the innermost frame
 // that is not a builtin's.
-func position(t *starlark.Thread) event.Pos {
+func (env *Env) position(t *starlark.Thread) event.Pos {
 	for depth := 0; depth < t.CallStackDepth(); depth++ {
 		if f := t.CallFrame(depth); f.Pos.Line > 0 {
-			return event.Pos{File: f.Pos.Filename(), Line: int(f.Pos.Line), Col: int(f.Pos.Col)}
+			return env.place(event.Pos{File: f.Pos.Filename(), Line: int(f.Pos.Line), Col: int(f.Pos.Col)})
 		}
 	}
 	return event.Pos{}
+}
+
+// place is a position whose column is where the call's name begins.
+func (env *Env) place(pos event.Pos) event.Pos {
+	if env.Place == nil {
+		return pos
+	}
+	return env.Place(pos)
 }
 
 // unpack assigns the arguments to the Spec's parameters.
@@ -90,9 +98,9 @@ func (c *Call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) error {
 		if p.Variadic {
 			var rest []any
 			for n, v := range args[min(next, len(args)):] {
-				value, err := c.convert(p, v)
+				value, err := c.convert(p, fmt.Sprintf("argument %d", next+n+1), v)
 				if err != nil {
-					return fmt.Errorf("%w (argument %d)", err, next+n+1)
+					return err
 				}
 				rest = append(rest, value)
 			}
@@ -141,7 +149,11 @@ func (c *Call) tooMany(got, taken int) error {
 			break
 		}
 	}
-	return lab.Usage(hint, "%s takes %d arguments by position, got %d", c.spec.Name, taken, got)
+	noun := "arguments"
+	if taken == 1 {
+		noun = "argument"
+	}
+	return lab.Usage(hint, "%s takes %d %s by position, got %d", c.spec.Name, taken, noun, got)
 }
 
 func (c *Call) unknown(name string) error {
@@ -171,7 +183,7 @@ func (c *Call) set(i int, v starlark.Value) error {
 	if v == starlark.None && !p.Required && p.Type != tAny {
 		return nil
 	}
-	value, err := c.convert(p, v)
+	value, err := c.convert(p, p.Name, v)
 	if err != nil {
 		return err
 	}
@@ -179,26 +191,30 @@ func (c *Call) set(i int, v starlark.Value) error {
 	return nil
 }
 
-func (c *Call) convert(p Param, v starlark.Value) (any, error) {
+// convert converts an argument, which complaints call by a name.
+func (c *Call) convert(p Param, name string, v starlark.Value) (any, error) {
 	value, err := p.Type.Convert(c, v)
 	if err == nil {
 		return value, nil
 	}
 	hint := ""
 	if p.Type.Good != "" {
-		hint = "a good one is " + p.Name + "=" + p.Type.Good
+		hint = "a good one is " + p.Type.Good
+		if !p.Variadic {
+			hint = "a good one is " + p.Name + "=" + p.Type.Good
+		}
 	}
 	var known *lab.Error
 	switch {
 	case errors.Is(err, errType):
-		return nil, lab.Usage(hint, "%s: %s: got %s, want %s", c.spec.Name, p.Name, describe(v), p.Type.Name)
+		return nil, lab.Usage(hint, "%s: %s: got %s, want %s", c.spec.Name, name, describe(v), p.Type.Name)
 	case errors.As(err, &known):
 		if known.Hint != "" {
 			hint = known.Hint
 		}
-		return nil, &lab.Error{Op: fmt.Sprintf("%s: %s: %s", c.spec.Name, p.Name, known.Error()), Kind: known.Kind, Hint: hint}
+		return nil, &lab.Error{Op: fmt.Sprintf("%s: %s: %s", c.spec.Name, name, known.Error()), Kind: known.Kind, Hint: hint}
 	}
-	return nil, lab.Usage(hint, "%s: %s: %v", c.spec.Name, p.Name, err)
+	return nil, lab.Usage(hint, "%s: %s: %v", c.spec.Name, name, err)
 }
 
 // describe names a value in a complaint: its type, and itself when it is short.

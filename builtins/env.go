@@ -30,8 +30,9 @@ type Env struct {
 	Note func(format string, args ...any)
 	// NewThread makes a Starlark thread with this run's limits, for parallel().
 	NewThread func(name string) *starlark.Thread
-	// Root is the main script; a failed check is shown at its line.
-	Main string
+	// Place moves a position from a call's parenthesis, which is where Starlark
+	// says that it is, to the beginning of the function's name; may be nil.
+	Place func(event.Pos) event.Pos
 
 	lock   sync.Mutex // the interpreter lock
 	began  time.Time

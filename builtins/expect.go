@@ -63,7 +63,7 @@ func (g *group) Attr(name string) (starlark.Value, error) {
 	if v := g.members[name]; v != nil {
 		return v, nil
 	}
-	hint := ""
+	hint := "it has " + strings.Join(g.names, ", ")
 	if near := lab.Nearest(name, g.names); near != "" {
 		hint = fmt.Sprintf("did you mean %s.%s?", g.name, near)
 	}
@@ -140,7 +140,7 @@ func (k *check) spec(group string) *Spec {
 				return nil, err
 			}
 			if found == "" && group == "require" && k.name == "eventually" {
-				c.Env.counted(true)
+				c.held()
 				return c.result(), nil
 			}
 			return c.verdict(found, group == "require")
@@ -164,14 +164,35 @@ func (c *Call) result() starlark.Value {
 	return v
 }
 
-// trial collects the failures of checks inside eventually(): only those of the
-// last round count.
-type trial struct{ failures []CheckFailure }
+// trial collects the failures of checks: those inside eventually(), of which
+// only the last round counts, and those of parallel(), to report them in order.
+type trial struct {
+	failures []CheckFailure
+	round    bool // of eventually(), whose own verdict is what counts
+	held     int
+}
+
+// inRound tells whether the caller runs inside a round of eventually().
+func (c *Call) inRound() bool {
+	t, ok := c.Thread.Local(trialKey).(*trial)
+	return ok && t.round
+}
+
+// held counts a check that holds.
+func (c *Call) held() {
+	if t, ok := c.Thread.Local(trialKey).(*trial); ok {
+		t.held++
+		if t.round {
+			return
+		}
+	}
+	c.Env.counted(true)
+}
 
 // verdict records the outcome of a check.
 func (c *Call) verdict(found string, stop bool) (starlark.Value, error) {
 	if found == "" {
-		c.Env.counted(true)
+		c.held()
 		return starlark.True, nil
 	}
 	f := CheckFailure{Check: c.spec.Name, Text: found}
@@ -303,7 +324,7 @@ func init() {
 		{name: "unreachable", doc: "Checks that no ping is answered for as long as hold says.",
 			params:  append(append([]Param(nil), reachParams...), keyword("hold", tDuration, "\"1s\"", "for how long"), keyword("family", tFamily, "", "4 or 6")),
 			example: twoHosts + "expect.unreachable(a, \"192.0.2.1\", hold=\"100ms\")", fn: checkUnreachable},
-		{name: "eventually", doc: "Calls a function until it returns a true value, with growing pauses. Checks inside mean \"not yet\"; only the last round is reported.",
+		{name: "eventually", doc: "Calls a function until it returns a true value, with growing pauses. A failed check inside means \"not yet\"; only the last round is reported. A function whose checks all hold may return nothing.",
 			params: []Param{required("fn", tCallable, "the function"), keyword("timeout", tDuration, "\"5s\"", "until then"),
 				keyword("interval", tDuration, "", "from one call to the next, instead of growing pauses")},
 			example: "n = []\ndef third():\n    n.append(1)\n    return len(n) == 3\nexpect.eventually(third)", fn: checkEventually},
@@ -400,14 +421,14 @@ func checkEventually(c *Call) (string, error) {
 	outer := c.Thread.Local(trialKey)
 	defer c.Thread.SetLocal(trialKey, outer)
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		round := &trial{}
+		round := &trial{round: true}
 		c.Thread.SetLocal(trialKey, round)
 		v, err := starlark.Call(c.Thread, fn, nil, nil)
 		var stopped *Stop
 		if err != nil && !errors.As(err, &stopped) {
 			return "", err
 		}
-		if err == nil && len(round.failures) == 0 && (v == starlark.None || bool(v.Truth())) {
+		if err == nil && len(round.failures) == 0 && (bool(v.Truth()) || v == starlark.None && round.held > 0) {
 			c.Thread.SetLocal(resultKey, v)
 			return "", nil
 		}

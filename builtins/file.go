@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 
@@ -20,16 +21,9 @@ var fileSpecs = []*Spec{
 		Fn: func(c *Call) (starlark.Value, error) {
 			path := get(c, "path", "")
 			if !filepath.IsAbs(path) {
-				path = filepath.Join(filepath.Dir(position(c.Thread).File), path)
+				path = filepath.Join(filepath.Dir(c.Env.position(c.Thread).File), path)
 			}
-			if st, err := os.Stat(path); err == nil && st.Size() > maxFile {
-				return nil, lab.Usage("", "%s has %d bytes; at most %d are read", path, st.Size(), maxFile)
-			}
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return nil, &lab.Error{Op: "read_file", Kind: lab.KindUsage, Err: err}
-			}
-			return starlark.String(b), nil
+			return readFile(path)
 		},
 	},
 	{
@@ -50,6 +44,30 @@ var fileSpecs = []*Spec{
 			"The path is relative to the file that loads; \"@lab\" and \"@topo\" are the standard library.",
 		Example: "load(\"@lab\", \"host\")\nh1 = host(\"h1\")\nexpect(h1[\"lo\"].up)",
 	},
+}
+
+// readFile reads a file that has an end.
+func readFile(path string) (starlark.Value, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, &lab.Error{Op: "read_file", Kind: lab.KindUsage, Err: err}
+	}
+	if !st.Mode().IsRegular() {
+		return nil, lab.Usage("", "read_file: %s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &lab.Error{Op: "read_file", Kind: lab.KindUsage, Err: err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, &lab.Error{Op: "read_file", Kind: lab.KindUsage, Err: err}
+	case len(b) > maxFile:
+		return nil, lab.Usage("", "read_file: %s has more than %d MiB", path, maxFile>>20)
+	}
+	return starlark.String(b), nil
 }
 
 var ipaddressSpecs = []*Spec{

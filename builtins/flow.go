@@ -54,7 +54,7 @@ var flowSpecs = []*Spec{
 		Doc:    "Ends the script because it cannot run here; a script that checked nothing before exits with 4.",
 		Params: []Param{required("reason", tString, "what is missing")},
 		Fn: func(c *Call) (starlark.Value, error) {
-			return nil, &Skip{get(c, "reason", ""), position(c.Thread)}
+			return nil, &Skip{get(c, "reason", ""), c.Env.position(c.Thread)}
 		},
 	},
 	{
@@ -108,7 +108,7 @@ func (env *Env) failure(err error) *Record {
 	if errors.As(err, &ev) {
 		for _, f := range ev.CallStack {
 			if f.Pos.Line > 0 {
-				pos = starlark.String(f.Pos.String())
+				pos = starlark.String(env.place(event.Pos{File: f.Pos.Filename(), Line: int(f.Pos.Line), Col: int(f.Pos.Col)}).String())
 			}
 		}
 	}
@@ -117,6 +117,9 @@ func (env *Env) failure(err error) *Record {
 		field{"kind", starlark.String(kind)}, field{"pos", pos}, field{"hint", hint})
 }
 
+// KindArgument marks errors in a name=value of the command line.
+const KindArgument = "argument"
+
 func param(c *Call) (starlark.Value, error) {
 	name, def := get(c, "name", ""), get[starlark.Value](c, "default", starlark.None)
 	given, ok := c.Env.Args[name]
@@ -124,7 +127,7 @@ func param(c *Call) (starlark.Value, error) {
 		return def, nil
 	}
 	bad := func(want string) error {
-		return lab.Usage("", "%s=%s: %q is not %s", name, given, given, want)
+		return &lab.Error{Kind: KindArgument, Op: fmt.Sprintf("%s=%s: %q is not %s", name, given, given, want)}
 	}
 	switch def.(type) {
 	case starlark.Bool:
@@ -150,7 +153,8 @@ func param(c *Call) (starlark.Value, error) {
 	case starlark.String, starlark.NoneType:
 		return starlark.String(given), nil
 	}
-	return nil, lab.Usage("its default is a string, a number or a truth value", "param %s cannot be set from the command line", name)
+	return nil, &lab.Error{Kind: KindArgument, Op: fmt.Sprintf("param %s cannot be set from the command line", name),
+		Hint: "only one whose default is a string, a number, a truth value or None"}
 }
 
 // parallel runs each function on a thread of its own; the interpreter lock is
@@ -165,7 +169,7 @@ func parallel(c *Call) (starlark.Value, error) {
 	for i, fn := range fns {
 		t := c.Env.NewThread(fmt.Sprintf("parallel %d", i))
 		t.SetLocal(contextKey, ctx)
-		trials[i] = &trial{}
+		trials[i] = &trial{round: c.inRound()}
 		t.SetLocal(trialKey, trials[i])
 		stop := context.AfterFunc(ctx, func() { t.Cancel("cancelled") })
 		wg.Go(func() {
@@ -191,6 +195,9 @@ func (c *Call) passOn(trials []*trial) {
 	outer, nested := c.Thread.Local(trialKey).(*trial)
 	pos, via := c.outermost()
 	for _, t := range trials {
+		if nested {
+			outer.held += t.held
+		}
 		for _, f := range t.failures {
 			f.Via = append(append([]event.Pos{}, via...), append([]event.Pos{f.Pos}, f.Via...)...)
 			f.Pos = pos

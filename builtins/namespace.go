@@ -155,7 +155,7 @@ var namespaceSpecs = []*Spec{
 			"a name that is taken is an error unless exist=True, which returns the one that is there. " +
 			"IPv6 addresses are usable at once, since duplicate address detection (RFC 4862) is off unless dad=True.",
 		Params: []Param{
-			optional("name", tString, "", "the name under /run/netns"),
+			optional("name", tNamespaceName, "", "the name under /run/netns"),
 			keyword("pid", tPID, "", "find the namespace of this process instead"),
 			keyword("path", tString, "", "find the namespace at this path instead"),
 			keyword("exist", tBool, "False", "take the one that is there"),

@@ -53,7 +53,6 @@ func intType(what, good string, least, most int64) *Type {
 }
 
 var (
-	tInt      = intType("a whole number", "", math.MinInt32, math.MaxInt32)
 	tMTU      = intType("an MTU in bytes", "1500", 68, 65535)
 	tUint32   = intType("a whole number", "", 0, math.MaxUint32)
 	tUint16   = intType("a whole number", "", 0, 65535)
@@ -64,7 +63,24 @@ var (
 	tPriority = intType("a priority", "1000", 0, math.MaxUint32)
 )
 
-var tLinkName = &Type{Name: "a link's name", Good: `"eth0"`, Convert: tString.Convert}
+// nameType is a string that is not empty.
+func nameType(what, good string) *Type {
+	return &Type{Name: what, Good: good, Convert: func(_ *Call, v starlark.Value) (any, error) {
+		s, ok := starlark.AsString(v)
+		if !ok {
+			return nil, errType
+		}
+		if s == "" {
+			return nil, fmt.Errorf("%s is not empty", what)
+		}
+		return s, nil
+	}}
+}
+
+var (
+	tLinkName      = nameType("a link's name", `"eth0"`)
+	tNamespaceName = nameType("a namespace's name", `"blue"`)
+)
 
 var tMAC = &Type{Name: "a MAC address", Good: `"02:00:00:00:00:01"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	s, ok := starlark.AsString(v)
@@ -246,7 +262,7 @@ func (c *Call) noNamespace(name string) error {
 	return lab.Usage(hint, "there is no namespace %q in this lab", name)
 }
 
-var tLink = &Type{Name: "a link", Convert: func(_ *Call, v starlark.Value) (any, error) {
+var tLink = &Type{Name: "a link", Good: `root["eth0"]`, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	if l, ok := v.(*Link); ok {
 		return l.link, nil
 	}
@@ -301,7 +317,7 @@ func (c *Call) destination(a Address, from *lab.Namespace, family int) (netip.Ad
 	}
 	ip, err := a.ns.AddressFor(from, family)
 	if err == nil && c.Env.Note != nil {
-		c.Env.Note("%s: %s means %s", position(c.Thread), a.ns, ip)
+		c.Env.Note("%s: %s means %s", c.Env.position(c.Thread), a.ns, ip)
 	}
 	return ip, err
 }

@@ -154,8 +154,9 @@ func BenchmarkExec(b *testing.B) {
 		})
 }
 
-// BenchmarkPing: a ping over a settled veth from call to result, beside one in C
-// over the same kind of veth.
+// BenchmarkPing: a ping over a settled veth from call to result. Beside it the
+// same in C, a probe that enters the namespace, opens its socket and closes it
+// (whole), and a C loop over one socket that is open already (socket).
 func BenchmarkPing(b *testing.B) {
 	cc, err := exec.LookPath("cc")
 	if err != nil {
@@ -168,10 +169,18 @@ func BenchmarkPing(b *testing.B) {
 	binary := build(b, "nsscript/cmd/nsscript")
 	const lab = "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\nping(a, \"10.0.0.2\")\n"
 	ours := lab + "t = now()\nfor _ in range(2000):\n    ping(a, \"10.0.0.2\")\nprint((now() - t) / 2000)\n"
-	c := lab + fmt.Sprintf("sysctl(a, \"net.ipv4.ping_group_range\", \"0 0\")\nout = exec_in(a, [%q, \"10.0.0.2\", \"2000\"]).stdout\nprint(float(re.search(r\"[0-9.]+\", out).text) / 1e6)\n", floor)
-	pairs(b, 15, 0,
-		func() time.Duration { return time.Duration(measured(b, binary, ours) * 1e9) },
-		func() time.Duration { return time.Duration(measured(b, binary, c) * 1e9) })
+	const result = "print(float(re.search(r\"[0-9.]+\", out).text) / 1e6)\n"
+	for name, run := range map[string]string{
+		"whole":  "out = exec_in(root, [%q, \"10.0.0.2\", \"2000\", a.path]).stdout\n",
+		"socket": "sysctl(a, \"net.ipv4.ping_group_range\", \"0 0\")\nout = exec_in(a, [%q, \"10.0.0.2\", \"2000\"]).stdout\n",
+	} {
+		c := lab + fmt.Sprintf(run, floor) + result
+		b.Run(name, func(b *testing.B) {
+			pairs(b, 15, 0,
+				func() time.Duration { return time.Duration(measured(b, binary, ours) * 1e9) },
+				func() time.Duration { return time.Duration(measured(b, binary, c) * 1e9) })
+		})
+	}
 }
 
 // BenchmarkMemory: the peak resident memory of a lab of 1000 namespaces.

@@ -297,8 +297,12 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 	default:
 		fmt.Fprintln(os.Stderr, paint(red, r.Explain(err)))
 		status = exitError
-		if errors.As(err, &e) && e.Kind == lab.KindMissing && e.Err != nil {
+		switch {
+		case !errors.As(err, &e):
+		case e.Kind == lab.KindMissing && e.Err != nil:
 			status = exitCannot
+		case e.Kind == builtins.KindArgument:
+			status = exitUsage
 		}
 	}
 	if s.quiet {

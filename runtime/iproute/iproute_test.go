@@ -25,7 +25,8 @@ const (
 )
 
 // rendered are events with the commands for them; exact is "" where it makes no
-// difference. Commands are divided by newlines.
+// difference. Commands are divided by newlines. They build a lab in this order,
+// which TestKernel does.
 var rendered = []struct {
 	e            event.Event
 	plain, exact string
@@ -33,6 +34,8 @@ var rendered = []struct {
 	{ev("netns add", "", "name=blue"), "ip netns add blue", ""},
 	{ev("netns add", "", "name=we ird"), "ip netns add 'we ird'", ""},
 	{ev("netns delete", "", "name=blue"), "ip netns del blue", ""},
+	{ev("netns add", "", "name=A"), "ip netns add A", ""},
+	{ev("netns add", "", "name=B"), "ip netns add B", ""},
 
 	{
 		ev("link add", "", "type=veth", "name=veth0", "index=2", "address="+mac1, "peer name=veth1", "peer index=3", "peer address="+mac2),
@@ -52,6 +55,8 @@ var rendered = []struct {
 		"ip -n A link add v2 type veth peer name v3 address " + mac2 + " netns 1",
 		"ip -n A link add v2 address " + mac1 + " numtxqueues 1 numrxqueues 1 type veth peer name v3 address " + mac2 + " numtxqueues 1 numrxqueues 1 netns 1",
 	},
+	{ev("link add", "A", "type=veth", "name=eth0.10", "peer name=e"), "ip -n A link add eth0.10 type veth peer name e",
+		"ip -n A link add eth0.10 numtxqueues 1 numrxqueues 1 type veth peer name e numtxqueues 1 numrxqueues 1"},
 	{ // Names that `ip link` could take for keywords.
 		ev("link add", "A", "type=veth", "name=b", "index=20", "address="+mac1, "peer name=up", "peer index=21", "peer address="+mac2),
 		"ip -n A link add name b type veth peer name up",
@@ -76,6 +81,7 @@ var rendered = []struct {
 	},
 
 	{ev("link set", "", "dev=lo", "up"), "ip link set lo up", ""},
+	{ev("link set", "A", "dev=lo", "up"), "ip -n A link set lo up", ""},
 	{ev("link set", "A", "dev=veth0", "up"), "ip -n A link set veth0 up", ""},
 	{ev("link set", "A", "dev=b", "up"), "ip -n A link set dev b up", ""},
 	{ev("link set", "B", "dev=veth1", "up"), "ip -n B link set veth1 up", ""},

@@ -297,10 +297,3 @@ func u32(b []byte) uint32 {
 	}
 	return binary.NativeEndian.Uint32(b)
 }
-
-func u64(b []byte) uint64 {
-	if len(b) < 8 {
-		return 0
-	}
-	return binary.NativeEndian.Uint64(b)
-}

@@ -83,6 +83,10 @@ func kernelError(err error, hint, format string, args ...any) *Error {
 	if errors.As(err, &refused) {
 		e.Err, e.Words = refused.errno, refused.words
 	}
+	var errno unix.Errno
+	if errors.As(e.Err, &errno) && e.Err.Error() == errno.Error() {
+		e.Err = errno // joined with nothing
+	}
 	var inner *Error
 	if errors.As(err, &inner) {
 		e.Kind, e.Err, e.Words = inner.Kind, inner, ""

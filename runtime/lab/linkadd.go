@@ -341,8 +341,18 @@ func (l *Lab) vethError(err error, a, b *LinkSpec) error {
 			return Usage("give the ends different names, or put the peer elsewhere with peer_ns=", "both ends of the veth are named %s in %s", a.Name, a.NS)
 		}
 	}
-	if errors.Is(err, unix.EOPNOTSUPP) && refusedFirst(err) {
-		return missingKind("veth", err)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		for _, s := range []*LinkSpec{a, b} {
+			if s.Master == nil {
+				continue
+			}
+			if hint := noMaster(s.Master); hint != "" {
+				return kernelError(err, hint, "make veth %s and %s", a.Name, b.Name)
+			}
+		}
+		if refusedFirst(err) {
+			return missingKind("veth", err)
+		}
 	}
 	for _, s := range []*LinkSpec{a, b} {
 		if detail := s.blame(err); detail != "" {
@@ -447,6 +457,9 @@ func (s *LinkSpec) bearBridge(index *int, options []Option) error {
 	for _, attr := range attrs {
 		r.AddData(attr)
 	}
+	if s.Master != nil {
+		r.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(s.Master.index))))
+	}
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
 	if len(options) > 0 {
@@ -483,5 +496,9 @@ func (s *LinkSpec) bridgeError(err error) error {
 	case errors.Is(err, unix.EOPNOTSUPP) && refusedFirst(err):
 		return missingKind("bridge", err)
 	}
-	return kernelError(err, mtuHint(err, s.MTU), "make bridge %s%s", s.Name, where(s.NS))
+	hint := mtuHint(err, s.MTU)
+	if errors.Is(err, unix.ELOOP) {
+		hint = "a bridge cannot be a port of another bridge"
+	}
+	return kernelError(err, hint, "make bridge %s%s", s.Name, where(s.NS))
 }

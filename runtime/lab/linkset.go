@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -159,7 +160,23 @@ func (k *Link) setError(err error, c *LinkChange) error {
 	if errors.Is(err, unix.ELOOP) {
 		hint = "a bridge cannot be a port of another bridge"
 	}
+	if c.Master != nil && errors.Is(err, unix.EOPNOTSUPP) {
+		hint = noMaster(c.Master)
+	}
 	return k.failed(err, hint, "set %s", k)
+}
+
+// noMaster explains that a link cannot have ports; "" when it can.
+func noMaster(k *Link) string {
+	info, err := k.Info()
+	if err != nil || info.Kind == "bridge" {
+		return ""
+	}
+	kind := info.Kind
+	if kind == "" {
+		kind = "device"
+	}
+	return fmt.Sprintf("%s is a %s; only a bridge has ports", k, kind)
 }
 
 // opposite is the change that restores what before says. An alternative name

@@ -1,13 +1,25 @@
 package lab
 
+import "strings"
+
 // Nearest returns the candidate that a misspelt word most likely means, or "":
 // the one at the least edit distance (insertion, deletion, change, swap of
-// neighbours), if that is at most a third of the word and at least 1 is allowed.
+// neighbours), if that is at most a third of the word and at least 1 is allowed;
+// else the shortest that begins with the word.
 func Nearest(word string, candidates []string) string {
 	best, least := "", max(1, len(word)/3)+1
 	for _, c := range candidates {
 		if d := distance(word, c); d < least {
 			best, least = c, d
+		}
+	}
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	// A word cut short: "ageing" for ageing_time.
+	for _, c := range candidates {
+		if strings.HasPrefix(c, word) && (best == "" || len(c) < len(best)) {
+			best = c
 		}
 	}
 	return best

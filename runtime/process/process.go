@@ -188,7 +188,13 @@ func Run(ctx context.Context, enter Enter, s Spec) (Result, error) {
 	return r, nil
 }
 
+// exitCode is -1 when it is not known: when the thread that started the process
+// has ended, the process is the first thread's, which reaps it as an orphan
+// (wait(2)). That happens only when the lab ends.
 func exitCode(s *os.ProcessState) int {
+	if s == nil {
+		return -1
+	}
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}

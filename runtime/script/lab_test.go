@@ -22,6 +22,7 @@ import (
 // job is a script that a process of its own runs in a private lab of its own:
 // no test sees what another has built.
 type job struct {
+	Dir          string // where it runs
 	Path, Source string
 	Args         map[string]string
 	Timeout      time.Duration
@@ -129,7 +130,12 @@ func (j job) start(t *testing.T) outcome {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, self)
+	cmd.Dir = j.Dir
 	cmd.Env = append(os.Environ(), jobVariable+"="+string(text))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

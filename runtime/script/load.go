@@ -31,6 +31,7 @@ func (r *Runner) load(t *starlark.Thread, name string) (starlark.StringDict, err
 		m.globals.Freeze()
 		m.done = true
 	}
+	r.loaded[name] = m
 	if !m.done {
 		return nil, lab.Usage("modules may not load each other in a circle", "load cycle: %s is being loaded already", path)
 	}

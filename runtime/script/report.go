@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.starlark.net/resolve"
@@ -61,11 +62,17 @@ func unroll(err error) (frames []frame, cause error) {
 		if !errors.As(err, &e) {
 			return frames, err
 		}
+		var stack []frame
 		for _, f := range e.CallStack {
 			if f.Pos.Line > 0 {
-				frames = append(frames, frame{posOf(f.Pos), f.Name})
+				stack = append(stack, frame{posOf(f.Pos), f.Name})
 			}
 		}
+		// A module runs on the thread that loads it, whose stack its own has.
+		if len(stack) < len(frames) || !slices.Equal(stack[:len(frames)], frames) {
+			stack = append(frames, stack...)
+		}
+		frames = stack
 		if err = e.Unwrap(); err == nil {
 			return frames, errors.New(e.Msg)
 		}
@@ -81,27 +88,34 @@ func (r *Runner) explainFrames(frames []frame, reason error) string {
 	var many resolve.ErrorList
 	var bad syntax.Error
 	var e *lab.Error
-	at := event.Pos{}
-	if len(frames) > 0 {
-		at = frames[len(frames)-1].pos
-		frames = frames[:len(frames)-1]
+	if n := len(frames); n > 1 && badCall.MatchString(text) && strings.HasPrefix(text, "function "+frames[n-1].fn+" ") {
+		frames = frames[:n-1] // the caller is to blame
+	}
+	way, at := frames, event.Pos{}
+	if n := len(frames); n > 0 {
+		way, at = frames[:n-1], frames[n-1].pos
 	}
 	switch {
 	case errors.As(reason, &e):
 		text, hint = e.Error(), e.Hint
 	case errors.As(reason, &many) && len(many) > 0: // in a loaded file
-		frames = append(frames, frame{at, "load"})
+		way = frames
 		at, text, hint = posOf(many[0].Pos), many[0].Msg, r.nameHint(many[0].Msg)
 	case errors.As(reason, &bad):
-		frames = append(frames, frame{at, "load"})
+		way = frames
 		at, text = posOf(bad.Pos), bad.Msg
 	}
 	text = strings.TrimSuffix(strings.TrimSuffix(text, ": limit"), ": "+builtins.ErrLimit.Error())
 	if hint == "" {
 		hint = r.shadowHint(at, text)
 	}
+	if m := notInModule.FindStringSubmatch(text); m != nil && r.loaded[m[2]] != nil {
+		if near := lab.Nearest(m[1], r.loaded[m[2]].globals.Keys()); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+	}
 	message := r.message(at, text, "")
-	message += r.way(frames)
+	message += r.way(way)
 	if hint != "" {
 		message += "\n  hint: " + hint
 	}
@@ -141,16 +155,19 @@ func (r *Runner) message(at event.Pos, text, hint string) string {
 	return b.String()
 }
 
-// place is a position whose column is where the call's name begins.
-func (r *Runner) place(at event.Pos) string {
+// named is a position whose column is where the call's name begins.
+func (r *Runner) named(at event.Pos) event.Pos {
 	at.Col = r.column(at)
-	return at.String()
+	return at
 }
+
+// place is a position as messages have it.
+func (r *Runner) place(at event.Pos) string { return r.named(at).String() }
 
 // line is a line of a source text; ok is false when there is none.
 func (r *Runner) line(at event.Pos) (string, bool) {
-	lines := strings.Split(r.sources[at.File], "\n")
-	if at.Line < 1 || at.Line > len(lines) || r.sources[at.File] == "" {
+	lines := r.sources[at.File]
+	if at.Line < 1 || at.Line > len(lines) || len(lines) == 1 && lines[0] == "" {
 		return "", false
 	}
 	return strings.TrimRight(lines[at.Line-1], "\r"), true
@@ -222,6 +239,9 @@ func (r *Runner) nameHint(msg string) string {
 var (
 	early   = regexp.MustCompile(`^(?:global|local) variable (\w+) referenced before assignment`)
 	notCall = regexp.MustCompile(`^invalid call of non-function`)
+	// A function was given the wrong arguments; Starlark says so inside it.
+	badCall     = regexp.MustCompile(`^function \S+ (missing|accepts|got an unexpected|got multiple|takes) `)
+	notInModule = regexp.MustCompile(`^load: name (\S+) not found in module (\S+)`)
 )
 
 // shadowHint explains errors that come from giving a variable the name of a
@@ -236,7 +256,7 @@ func (r *Runner) shadowHint(at event.Pos, msg string) string {
 	if name == "" || !r.names.Has(name) {
 		return ""
 	}
-	line := r.assignedOn(at.File, name)
+	line := r.assignedOn(at, name)
 	if line == 0 {
 		return ""
 	}
@@ -254,15 +274,23 @@ func (r *Runner) wordAt(at event.Pos) string {
 	return string(runes[from:to])
 }
 
-func (r *Runner) assignedOn(file, name string) int {
-	f := r.files[file]
+// assignedOn is the first line that gives the name a value in the innermost
+// function around a place that does, or at top level; or 0.
+func (r *Runner) assignedOn(at event.Pos, name string) int {
+	f := r.files[at.File]
 	if f == nil {
 		return 0
 	}
-	line := 0
-	walkAssigned(f, func(id *syntax.Ident) {
-		if id.Name == name && line == 0 {
-			line = int(id.NamePos.Line)
+	line, depth := 0, -1
+	walkAssigned(f, func(id *syntax.Ident, in []*syntax.DefStmt) {
+		for _, def := range in {
+			begin, end := def.Span()
+			if at.Line < int(begin.Line) || at.Line > int(end.Line) {
+				return // of another function
+			}
+		}
+		if id.Name == name && len(in) > depth {
+			line, depth = int(id.NamePos.Line), len(in)
 		}
 	})
 	return line
@@ -271,17 +299,33 @@ func (r *Runner) assignedOn(file, name string) int {
 // assigned lists the names that a file gives values.
 func assigned(f *syntax.File) []string {
 	var names []string
-	walkAssigned(f, func(id *syntax.Ident) { names = append(names, id.Name) })
+	walkAssigned(f, func(id *syntax.Ident, _ []*syntax.DefStmt) { names = append(names, id.Name) })
 	return names
 }
 
-// walkAssigned calls fn for every name that is assigned, defined or loaded.
-func walkAssigned(f *syntax.File, fn func(*syntax.Ident)) {
+// walkAssigned calls fn for every name that is assigned, defined or loaded, and
+// for parameters, with the functions that this is in, the outermost first.
+func walkAssigned(f *syntax.File, fn func(*syntax.Ident, []*syntax.DefStmt)) {
+	var path []syntax.Node // from the file to where the walk is
+	in := func() (defs []*syntax.DefStmt) {
+		for _, n := range path {
+			if def, ok := n.(*syntax.DefStmt); ok {
+				defs = append(defs, def)
+			}
+		}
+		return defs
+	}
 	var targets func(e syntax.Expr)
 	targets = func(e syntax.Expr) {
 		switch e := e.(type) {
 		case *syntax.Ident:
-			fn(e)
+			fn(e, in())
+		case *syntax.BinaryExpr: // a parameter with its default
+			targets(e.X)
+		case *syntax.UnaryExpr: // *args
+			if e.X != nil {
+				targets(e.X)
+			}
 		case *syntax.ParenExpr:
 			targets(e.X)
 		case *syntax.TupleExpr:
@@ -295,16 +339,26 @@ func walkAssigned(f *syntax.File, fn func(*syntax.Ident)) {
 		}
 	}
 	syntax.Walk(f, func(n syntax.Node) bool {
+		if n == nil {
+			path = path[:len(path)-1]
+			return true
+		}
+		if def, ok := n.(*syntax.DefStmt); ok {
+			fn(def.Name, in())
+		}
+		path = append(path, n)
 		switch n := n.(type) {
 		case *syntax.AssignStmt:
 			targets(n.LHS)
 		case *syntax.ForStmt:
 			targets(n.Vars)
 		case *syntax.DefStmt:
-			fn(n.Name)
+			for _, p := range n.Params {
+				targets(p)
+			}
 		case *syntax.LoadStmt:
 			for _, id := range n.To {
-				fn(id)
+				fn(id, in())
 			}
 		}
 		return true

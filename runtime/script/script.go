@@ -64,11 +64,10 @@ type Runner struct {
 	options Options
 	env     *builtins.Env
 	names   starlark.StringDict
-	sources map[string]string
+	sources map[string][]string // the lines of each file
 	files   map[string]*syntax.File
-	modules map[string]*module
-	threads []*starlark.Thread
-	main    string
+	modules map[string]*module // by path
+	loaded  map[string]*module // by the name in the load statement
 }
 
 // module is a loaded file: running, or done.
@@ -85,7 +84,7 @@ func New(o Options) *Runner {
 	if o.MaxMemory == 0 {
 		o.MaxMemory = defaultMemory
 	}
-	return &Runner{options: o, sources: map[string]string{}, files: map[string]*syntax.File{}, modules: map[string]*module{}}
+	return &Runner{options: o, sources: map[string][]string{}, files: map[string]*syntax.File{}, modules: map[string]*module{}, loaded: map[string]*module{}}
 }
 
 // Run runs a script: source is its text, path what messages call it and what
@@ -101,9 +100,8 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	r.main = path
 	r.env = &builtins.Env{Ctx: ctx, Lab: r.options.Lab, Out: r.options.Out, Args: r.options.Args,
-		Failed: r.options.Failed, Note: r.options.Note, Main: path}
+		Failed: r.options.Failed, Note: r.options.Note, Place: r.named}
 	r.env.NewThread = func(name string) *starlark.Thread { return r.thread(name, fail) }
 	r.names = builtins.New(r.env)
 	go r.watchMemory(ctx, fail)
@@ -221,7 +219,7 @@ func (r *Runner) parse(path, source string) (*syntax.File, error) {
 	if f := r.files[path]; f != nil {
 		return f, nil
 	}
-	r.sources[path] = source
+	r.sources[path] = strings.Split(source, "\n")
 	f, err := dialect.Parse(path, source, 0)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ import (
 //	### "regexp"                what is reported there matches
 //	### hint "regexp"           and its hint matches that
 //
+// where {line} and {line-2} stand for that line's number and a line before.
 // An error inside a loaded file is expected on the line of the load. A chunk
 // without such a comment has to succeed. A line "### options timeout=1s
 // steps=1000 name=value" sets limits and arguments.
@@ -56,12 +57,13 @@ func readChunks(t *testing.T, path string) []*chunk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chunk{job: job{Path: path}, first: 1}
+	dir, file := filepath.Split(path)
+	c := &chunk{job: job{Dir: dir, Path: file}, first: 1}
 	chunks := []*chunk{c}
 	for i, line := range strings.Split(string(b), "\n") {
 		if line == "---" {
 			// The lines before keep their numbers.
-			c = &chunk{job: job{Path: path, Source: strings.Repeat("\n", i+1)}, first: i + 2}
+			c = &chunk{job: job{Dir: dir, Path: file, Source: strings.Repeat("\n", i+1)}, first: i + 2}
 			chunks = append(chunks, c)
 			continue
 		}
@@ -76,6 +78,8 @@ func readChunks(t *testing.T, path string) []*chunk {
 	return chunks
 }
 
+var lineNumber = regexp.MustCompile(`\{line(-\d+)?\}`)
+
 // expect understands one ### comment.
 func (c *chunk) expect(line int, code, comment string) error {
 	if options, ok := strings.CutPrefix(comment, "options "); ok {
@@ -86,6 +90,10 @@ func (c *chunk) expect(line int, code, comment string) error {
 	if err != nil {
 		return fmt.Errorf("### %s: %w", comment, err)
 	}
+	quoted = lineNumber.ReplaceAllStringFunc(quoted, func(m string) string {
+		back, _ := strconv.Atoi(strings.Trim(m, "{}line-"))
+		return strconv.Itoa(line - back)
+	})
 	re, err := regexp.Compile(quoted)
 	if err != nil {
 		return err
