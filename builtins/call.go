@@ -268,7 +268,7 @@ func all[T any](c *Call, name string) []T {
 // Blocking runs what waits without the interpreter lock, so that waiting
 // overlaps. fn must not touch Starlark values.
 func (c *Call) Blocking(fn func()) {
-	c.Env.lock.Unlock()
-	defer c.Env.lock.Lock()
+	c.Env.Unlock()
+	defer c.Env.Lock()
 	fn()
 }

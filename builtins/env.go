@@ -35,6 +35,7 @@ type Env struct {
 	Place func(event.Pos) event.Pos
 
 	lock   sync.Mutex // the interpreter lock
+	locked time.Time  // when its holder got it
 	began  time.Time
 	checks checks
 	root   *Namespace
@@ -54,10 +55,25 @@ func New(env *Env) starlark.StringDict {
 
 // Lock takes the interpreter lock: Starlark code of one lab never runs in two
 // places at once.
-func (env *Env) Lock() { env.lock.Lock() }
+func (env *Env) Lock() {
+	env.lock.Lock()
+	env.locked = time.Now()
+}
 
 // Unlock gives the interpreter lock back.
 func (env *Env) Unlock() { env.lock.Unlock() }
+
+// patience is how long a function of parallel() may keep the interpreter lock.
+const patience = 100 * time.Millisecond
+
+// Yield lets others have the interpreter lock when its holder has had it for
+// long: a function that computes without end does not stop the others.
+func (env *Env) Yield() {
+	if time.Since(env.locked) > patience {
+		env.Unlock()
+		env.Lock()
+	}
+}
 
 const contextKey = "nsscript.ctx"
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -133,7 +134,7 @@ func (k *check) spec(group string) *Spec {
 		example = strings.ReplaceAll(example, "expect", "require")
 	}
 	return &Spec{Name: name, Family: familyChecks, Returns: returns, Doc: k.doc + does, Example: example,
-		Params: append(append([]Param(nil), k.params...), optional("message", tString, "", "shown when it fails")),
+		Params: k.withMessage(),
 		Fn: func(c *Call) (starlark.Value, error) {
 			found, err := k.fn(c)
 			if err != nil {
@@ -145,6 +146,15 @@ func (k *check) spec(group string) *Spec {
 			}
 			return c.verdict(found, group == "require")
 		}}
+}
+
+// withMessage puts the message after the arguments that are given by position.
+func (k *check) withMessage() []Param {
+	at := slices.IndexFunc(k.params, func(p Param) bool { return p.KeywordOnly })
+	if at < 0 {
+		at = len(k.params)
+	}
+	return slices.Insert(slices.Clone(k.params), at, optional("message", tString, "", "shown when it fails"))
 }
 
 func (env *Env) counted(held bool) {

@@ -73,7 +73,7 @@ func readFile(path string) (starlark.Value, error) {
 var ipaddressSpecs = []*Spec{
 	{
 		Name: "ip_address", Family: familyValues, Returns: "IPAddress",
-		Doc:     "An IP address to calculate with, as Python's ipaddress.ip_address: + 1, <, .packed, .is_private …",
+		Doc:     "An IP address to calculate with, as Python's ipaddress.ip_address: + 1, <, .packed, .is_private and more.",
 		Params:  []Param{required("address", tAny, "a string, number or bytes")},
 		Example: "expect.eq(str(ip_address(\"10.0.0.1\") + 1), \"10.0.0.2\")",
 		Fn: func(c *Call) (starlark.Value, error) {
@@ -82,7 +82,7 @@ var ipaddressSpecs = []*Spec{
 	},
 	{
 		Name: "ip_network", Family: familyValues, Returns: "IPNetwork",
-		Doc:     "A subnet, as Python's ipaddress.ip_network: .hosts(), .subnets(new_prefix=26), in …",
+		Doc:     "A subnet, as Python's ipaddress.ip_network: .hosts(), .subnets(new_prefix=26), in and more.",
 		Params:  []Param{required("network", tAny, "such as \"10.0.0.0/24\""), optional("strict", tBool, "True", "bits beyond the prefix length are an error")},
 		Example: "net = ip_network(\"10.0.0.0/24\")\nexpect.eq(str(net.hosts()[0]), \"10.0.0.1\")\nexpect(\"10.0.0.7\" in net)",
 		Fn: func(c *Call) (starlark.Value, error) {
@@ -91,7 +91,7 @@ var ipaddressSpecs = []*Spec{
 	},
 	{
 		Name: "ip_interface", Family: familyValues, Returns: "IPInterface",
-		Doc:     "An address in its subnet, as Python's ipaddress.ip_interface: .ip, .network …",
+		Doc:     "An address in its subnet, as Python's ipaddress.ip_interface: .ip, .network and more.",
 		Params:  []Param{required("interface", tAny, "such as \"10.0.0.1/24\"")},
 		Example: "expect.eq(str(ip_interface(\"10.0.0.1/24\").network), \"10.0.0.0/24\")",
 		Fn: func(c *Call) (starlark.Value, error) {

@@ -84,6 +84,13 @@ func registry() []*Spec {
 	} {
 		all = append(all, family...)
 	}
+	first := map[string]int{} // where a family begins
+	for i, s := range all {
+		if _, known := first[s.Family]; !known {
+			first[s.Family] = i
+		}
+	}
+	sort.SliceStable(all, func(i, j int) bool { return first[all[i].Family] < first[all[j].Family] })
 	return all
 }
 

@@ -49,6 +49,7 @@ func explain(args []string) int {
 		var r *script.Runner
 		o := s.options(l, os.Stderr)
 		o.Failed = func(f builtins.CheckFailure) { fmt.Fprintln(os.Stderr, "FAILED "+r.ExplainCheck(f)) }
+		o.Stuck = s.stuck(l, st)
 		r = script.New(o)
 		status := s.conclude(r, r.RunPinned(ctx, s.file, s.source), s.painter())
 		fmt.Print(iproute.Script(events, exact))

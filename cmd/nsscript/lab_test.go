@@ -64,7 +64,7 @@ print("denied", catch(lambda: exec_in(blue, "ip link set a down 2>&1 || cat /pro
 mount --bind `+dir+`/ranges /etc/subuid
 mount --bind `+dir+`/ranges /etc/subgid`))
 		holds(t, strings.Join(strings.Fields(o.stdout), " "),
-			"0 65534 1 1 100000 65536", "id 0", "nobody 65534 65534 65534 CapEff: 0000000000000000", "seven 7", "denied exec")
+			"0 65534 1 1 100000 65536", "id 0", "nobody 65534 65534 65534 CapEff: 0000000000000000", "seven 7", "Permission denied")
 	})
 	t.Run("one id", func(t *testing.T) {
 		cmd := asOrdinary(nsscript(t, scriptFile(t, `exec_in(netns("blue"), "id", user="nobody")`)))
@@ -90,7 +90,7 @@ for i in range(50):
     set_link(p, master=br)
     up(l, p)
     spawn(ns, ["sh", "-c", "sleep 600; : " + mark])
-exec_in(hub, "touch /run/file; mkdir /run/dir; (setsid sh -c 'sleep 600; : %s' > /dev/null 2>&1 &)" % mark)
+exec_in(hub, "touch /run/file /run/file-%s; mkdir /run/dir; (setsid sh -c 'sleep 600; : %s' > /dev/null 2>&1 &)" % (mark, mark))
 print("ready")
 i = 0
 while True:
@@ -121,11 +121,11 @@ func traces(mark string) map[string]bool {
 		name, _, _ := strings.Cut(line, ":")
 		found["link "+name] = true
 	}
-	for _, dir := range []string{"/run", "/run/netns", os.TempDir(), "/dev/shm"} {
+	for _, dir := range []string{"/run", "/run/netns", "/dev/shm", os.TempDir()} {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			// Other programs use the directory for temporary files too.
-			if dir == "/run" || dir == "/run/netns" || strings.Contains(e.Name(), "nsscript") || strings.Contains(e.Name(), mark) {
+			if dir == "/run" || dir == "/run/netns" || strings.Contains(e.Name(), mark) {
 				found["file "+dir+"/"+e.Name()] = true
 			}
 		}
@@ -299,6 +299,9 @@ func TestMaskedPaths(t *testing.T) {
 	script := small + `
 print("proc", len(exec_in(blue, "cat /proc/self/status").stdout) > 0)
 print("links", [l.name for l in blue.links])
+dummy_end, _ = veth("d0", "d1", ns=blue)
+move(dummy_end, 1)
+print("root", [l.name for l in root.links])
 print("done")
 `
 	for _, c := range []struct {
@@ -378,4 +381,3 @@ func TestForbidden(t *testing.T) {
 		holds(t, o.stderr, "chroot", "as root")
 	})
 }
-

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -185,6 +186,9 @@ func (s *settings) read() bool {
 // errInterrupted is why a run ends after Ctrl-C.
 var errInterrupted = errors.New("interrupted")
 
+// sayInterrupted says so once: the script may end just when its time is up.
+var sayInterrupted = sync.OnceFunc(func() { fmt.Fprintln(os.Stderr, "nsscript: interrupted") })
+
 // interruptible is a context that ends at SIGINT, SIGTERM or SIGHUP. A run that
 // does not end then is ended: in a private lab nothing can be left behind.
 func interruptible(st *sandbox.State) (context.Context, context.CancelFunc) {
@@ -194,12 +198,12 @@ func interruptible(st *sandbox.State) (context.Context, context.CancelFunc) {
 	go func() {
 		<-signals
 		cancel(errInterrupted)
-		grace := time.Second
+		grace := time.Second / 2
 		if st == nil {
 			grace = 30 * time.Second // the machine's own network is being restored
 		}
 		time.Sleep(grace)
-		fmt.Fprintln(os.Stderr, "nsscript: interrupted")
+		sayInterrupted()
 		if st != nil {
 			st.Exit(exitInterrupted)
 		}
@@ -229,6 +233,7 @@ func (s *settings) runScript(st *sandbox.State) int {
 	if s.verbose {
 		o.Note = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	}
+	o.Stuck = s.stuck(l, st)
 	r = script.New(o)
 	result := r.RunPinned(ctx, s.file, s.source)
 	status := s.conclude(r, result, paint)
@@ -248,6 +253,21 @@ func (s *settings) newLab(ctx context.Context, st *sandbox.State, sink event.Sin
 
 func (s *settings) options(l *lab.Lab, out io.Writer) script.Options {
 	return script.Options{Lab: l, Args: s.args, Out: out, Timeout: s.timeout, MaxSteps: s.maxSteps}
+}
+
+// stuck ends a run that does not end by itself when it has to.
+func (s *settings) stuck(l *lab.Lab, st *sandbox.State) func(error) {
+	return func(cause error) {
+		if errors.Is(cause, errInterrupted) {
+			return // interruptible sees to it
+		}
+		fmt.Fprintf(os.Stderr, "%s: error: %s\n", s.file, strings.TrimSuffix(cause.Error(), ": "+builtins.ErrLimit.Error()))
+		if s.host {
+			s.restore(l, exitError)
+			os.Exit(exitError)
+		}
+		st.Exit(exitError)
+	}
 }
 
 // traceLine is an operation as -v shows it.
@@ -289,7 +309,7 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 			status = exitSkipped
 		}
 	case errors.Is(err, errInterrupted):
-		fmt.Fprintln(os.Stderr, "nsscript: interrupted")
+		sayInterrupted()
 		return exitInterrupted
 	case errors.As(err, &bad):
 		fmt.Fprintln(os.Stderr, "nsscript: "+r.Explain(err))

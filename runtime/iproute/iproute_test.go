@@ -245,6 +245,22 @@ func TestLine(t *testing.T) {
 	}
 }
 
+// TestScriptNotes has what is noted once, and the library's lines.
+func TestScriptNotes(t *testing.T) {
+	renew := ev("addr renew", "blue", "address=fe80::1/64", "dev=veth1", "nodad")
+	var events []event.Event
+	for _, file := range []string{"@lab", "a.star", "b.star"} {
+		renew.Pos = event.Pos{File: file, Line: 3, Col: 1}
+		events = append(events, renew)
+	}
+	got := Script(events, false)
+	for text, want := range map[string]int{"The lab of a.star,": 1, "# @lab:3\n": 1, "# The kernel's own": 1, "# a.star:3": 0, "ip ": 0} {
+		if n := strings.Count(got, text); n != want {
+			t.Errorf("%q stands %d times, not %d, in\n%s", text, n, want, got)
+		}
+	}
+}
+
 func TestScript(t *testing.T) {
 	at := func(line int, e event.Event) event.Event {
 		e.Pos = event.Pos{File: "lab.star", Line: line, Col: 1}
@@ -330,7 +346,8 @@ EOF
 # failed, so it is left out: nope: command not found: nope
 
 # lab.star:13
-# veth1 gets another address than fe80::1/64 here, as its MAC address is another: see --exact
+# The kernel's own IPv6 addresses (fe80::/64) are others than in the lab, and are
+# checked before they can be used; with --exact they are the same.
 
 # lab.star:14
 # no command is known for: blue: teleport to mars
@@ -342,8 +359,7 @@ ip netns </dev/null
 	exact := strings.Replace(want, "set -e", "# The root namespace must have no links yet, or their indexes may be in the way.\nset -e", 1)
 	exact = strings.Replace(exact, "ip link add veth0 type veth peer name veth1",
 		"ip link add veth0 index 2 address "+mac1+" numtxqueues 1 numrxqueues 1 type veth peer name veth1 index 3 address "+mac2+" numtxqueues 1 numrxqueues 1", 1)
-	i := strings.Index(exact, "# veth1 gets")
-	j := i + strings.Index(exact[i:], "\n")
+	i, j := strings.Index(exact, "# The kernel's"), strings.Index(exact, "\n\n# lab.star:14")
 	exact = exact[:i] + "ip -n blue addr del fe80::1/64 dev veth1 2>/dev/null || true\nip -n blue addr add fe80::1/64 dev veth1 nodad" + exact[j:]
 	if got := Script(events, true); got != exact {
 		t.Errorf("exact: got:\n%s\nwant:\n%s", got, exact)

@@ -12,20 +12,21 @@ func netnsChange(e event.Event, _ bool) []command {
 }
 
 // linkWords are the keywords that `ip link` looks for where a link's name may
-// stand (iplink_parse of iproute2). Some may be abbreviated, which ones differs
-// between versions.
-var linkWords = strings.Fields(`addrgenmode address alias allmulticast arp brd broadcast carrier dev down dynamic
-	group gro_ipv4_max_size gro_max_size gso_ipv4_max_size gso_max_segs gso_max_size help index link link-netns
-	link-netnsid master mode mtu multicast name netns netns-immutable nomaster numrxqueues numtxqueues parentdev
-	promisc protodown protodown_reason qlen state trailers txqlen txqueuelen type up vf vrf
-	xdp xdpdrv xdpgeneric xdpoffload`)
+// stand (iplink_parse of iproute2); of abbreviated ones also the beginnings.
+var (
+	linkWords = strings.Fields(`addrgenmode allmulticast arp brd carrier group gro_ipv4_max_size gro_max_size
+		gso_ipv4_max_size gso_max_segs gso_max_size index link-netns link-netnsid netns-immutable numrxqueues
+		numtxqueues parentdev promisc protodown protodown_reason qlen state trailers up vf vrf
+		xdp xdpdrv xdpgeneric xdpoffload`)
+	abbreviated = strings.Fields(`address alias broadcast dev down dynamic help link master mode mtu multicast name
+		netns nomaster txqlen txqueuelen type`)
+)
 
 // device names the link that `ip link` acts on, with the keyword before it
 // ("dev" or "name") only where the name could be taken for something else.
 func device(name, keyword string) []string {
-	ambiguous := name == "" || strings.HasPrefix(name, "-") ||
-		slices.ContainsFunc(linkWords, func(w string) bool { return strings.HasPrefix(w, name) })
-	if ambiguous {
+	isBeginning := func(word string) bool { return strings.HasPrefix(word, name) }
+	if strings.HasPrefix(name, "-") || slices.Contains(linkWords, name) || slices.ContainsFunc(abbreviated, isBeginning) {
 		return []string{keyword, name}
 	}
 	return []string{name}

@@ -24,6 +24,7 @@ type script struct {
 	text  strings.Builder
 	exact bool
 	at    string // where in the nsscript script the text has come to
+	noted bool   // that addresses differ
 }
 
 func (s *script) line(text string) { s.text.WriteString(text + "\n") }
@@ -32,7 +33,7 @@ func (s *script) header(events []event.Event) {
 	s.line("#!/bin/sh")
 	what := "The lab"
 	for _, e := range events {
-		if e.Pos.File != "" {
+		if e.Pos.File != "" && !strings.HasPrefix(e.Pos.File, "@") { // which is of the library
 			what += " of " + e.Pos.File
 			break
 		}
@@ -49,6 +50,10 @@ func (s *script) header(events []event.Event) {
 
 // event writes what an event did, below a comment that says which line asked.
 func (s *script) event(e event.Event) {
+	own := e.Op == "addr renew" && !s.exact
+	if own && s.noted {
+		return
+	}
 	if at := where(e.Pos); at != s.at {
 		s.at = at
 		s.line("")
@@ -59,21 +64,22 @@ func (s *script) event(e event.Event) {
 		s.line(comment("failed, so it is left out: " + Line(e) + ": " + why))
 		return
 	}
-	switch e.Op {
-	case "ping":
+	switch {
+	case own:
+		// It was drawn from the MAC address, which is another here.
+		s.noted = true
+		s.line("# The kernel's own IPv6 addresses (fe80::/64) are others than in the lab, and are")
+		s.line("# checked before they can be used; with --exact they are the same.")
+		return
+	case e.Op == "ping":
 		s.line(comment(Line(e)))
 		return
-	case "exec", "spawn":
+	case e.Op == "exec", e.Op == "spawn":
 		if failed(e) {
 			s.line(comment("exit status " + e.Get("code") + ":"))
 		}
 		s.line(runProgram(e))
 		return
-	case "addr renew":
-		if !s.exact {
-			s.line(comment(e.Get("dev") + " gets another address than " + e.Get("address") + " here, as its MAC address is another: see --exact"))
-			return
-		}
 	}
 	lines := Commands(e, s.exact)
 	for _, l := range lines {

@@ -144,6 +144,7 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 		return nil, k.failed(err, addrHint(err, a), "add address %s to %s", a, k)
 	}
 	k.ns.lab.unsettle(k)
+	k.ns.lab.claim(k.addrKey(a.Prefix))
 	k.ns.lab.onUndo(func(ctx context.Context) error { return k.deleteAddr(ctx, a) })
 	found := k.addressOf(a)
 	return found, nil
@@ -199,7 +200,7 @@ func (k *Link) deleteAddr(ctx context.Context, a AddrSpec) error {
 	}
 	start := time.Now()
 	err := k.ns.conn.do(newAddr(unix.RTM_DELADDR, 0, k.index, a))
-	k.ns.lab.emit(ctx, "addr delete", k.ns, start, err, arg("address", a.Prefix.String()), arg("dev", k.name))
+	k.ns.lab.emit(ctx, "addr delete", k.ns, start, err, a.args(k.name)...)
 	if err != nil {
 		return k.failed(err, "", "delete address %s of %s", a, k)
 	}
@@ -212,10 +213,14 @@ func (a *Address) Delete(ctx context.Context) error {
 	if a.Peer.IsValid() && a.Peer != a.IP {
 		spec.Peer = netip.PrefixFrom(a.Peer, a.PrefixLen)
 	}
+	if err := a.Link.ns.lab.mayDelete(a.Link.addrKey(a.Prefix()), spec); err != nil {
+		return err
+	}
+	before := a.Link.keep()
 	if err := a.Link.deleteAddr(ctx, spec); err != nil {
 		return err
 	}
-	a.Link.ns.lab.onUndo(func(ctx context.Context) error { _, err := a.Link.AddAddr(ctx, spec); return err })
+	a.Link.ns.lab.onUndo(before.restore)
 	return nil
 }
 

@@ -109,13 +109,14 @@ func MachineSettings() string {
 // copied are the settings of the calling thread's namespace that a new one
 // copies and that differ from the kernel's defaults. inherit is the machine's
 // net.core.devconf_inherit_init_net: IPv4 is copied unless it is 2, IPv6 only
-// when it is 1 or 3 (Documentation/admin-guide/sysctl/net.rst).
+// when it is 1 or 3 (Documentation/admin-guide/sysctl/net.rst). In a lab within a
+// lab it is unknown, since only the machine's own namespace shows it.
 func copied(inherit string) []setting {
 	var changed []setting
 	if inherit != "2" {
 		changed = append(differing("net/ipv4/conf/all"), differing("net/ipv4/conf/default")...)
 	}
-	if inherit == "1" || inherit == "3" {
+	if inherit == "1" || inherit == "3" || inherit == "" {
 		changed = append(changed, differing("net/ipv6/conf/all")...)
 		changed = append(changed, differing("net/ipv6/conf/default")...)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 	s.DieWithParent = ns.lab.options.Host
 	start := time.Now()
 	r, err := process.Run(ctx, ns.do, s)
-	ns.emitExec(ctx, "exec", start, err, s)
+	ns.emitExec(ctx, "exec", start, err, s, arg("code", strconv.Itoa(r.Code)))
 	if err != nil {
 		return r, ns.execError(err, s, r)
 	}
@@ -54,7 +55,7 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec) (*process.Proces
 	return p, nil
 }
 
-func (ns *Namespace) emitExec(ctx context.Context, op string, start time.Time, err error, s process.Spec) {
+func (ns *Namespace) emitExec(ctx context.Context, op string, start time.Time, err error, s process.Spec, more ...event.Arg) {
 	if !ns.lab.watched() {
 		return
 	}
@@ -70,7 +71,7 @@ func (ns *Namespace) emitExec(ctx context.Context, op string, start time.Time, e
 			args = append(args, arg(key, value))
 		}
 	}
-	ns.lab.emit(ctx, op, ns, start, err, args...)
+	ns.lab.emit(ctx, op, ns, start, err, append(args, more...)...)
 }
 
 func quoted(argv []string) string { return strings.Join(argv, " ") }

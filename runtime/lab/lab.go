@@ -53,6 +53,7 @@ type Lab struct {
 	probing map[*Link]bool // and may still detect duplicate addresses
 	undos   []undo
 	lasting []string // what cannot be undone, in words
+	claimed map[string]bool
 	procs   []*process.Process
 
 	resets func() []setting // sysctls that a new namespace must get
@@ -169,7 +170,7 @@ func (l *Lab) emit(ctx context.Context, op string, ns *Namespace, start time.Tim
 	}
 	name := ""
 	if ns != nil && !ns.root {
-		name = ns.Name
+		name = ns.String()
 	}
 	l.options.Events(event.Event{Op: op, NS: name, Args: args, Pos: event.PosOf(ctx), Took: time.Since(start), Err: err})
 }

@@ -62,13 +62,15 @@ func firstPing(t *testing.T, ns *lab.Namespace, dst string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	took := time.Since(start)
+	settled := time.Since(start)
 	limit := 50 * time.Millisecond
 	if os.Getenv("NSSCRIPT_KERNEL") != "" {
 		limit *= 4 // under emulation the same work takes longer; a lost packet takes a second
 	}
-	if r.Received != 1 || took > limit {
-		t.Errorf("first ping to %s took %v: %v", dst, took, r.Err)
+	// The time before it is sent is the kernel's: its workers, on a machine
+	// that may be busy, make links and addresses usable.
+	if r.Received != 1 || r.Max() > limit || settled > lab.SettleLimit+limit {
+		t.Errorf("first ping to %s took %v, of which %v on the way: %v", dst, settled, r.RTTs, r.Err)
 	}
 }
 
@@ -85,8 +87,21 @@ func TestFirstPingVeth(t *testing.T) {
 		} else {
 			firstPing(t, b, "fd00::1")
 		}
-		_, _ = a.Delete(context.Background()), b.Delete(context.Background())
+		discard(l, i)
 	}
+}
+
+// discard deletes the namespaces after every 50th round and lets the kernel
+// clean up: while it does, it holds the lock (rtnl) that everything waits for,
+// which is not what is measured here. Keeping all would fill the neighbour table.
+func discard(l *lab.Lab, round int) {
+	if round%50 != 49 {
+		return
+	}
+	for _, ns := range l.Namespaces() {
+		_ = ns.Delete(context.Background())
+	}
+	time.Sleep(700 * time.Millisecond)
 }
 
 // TestFirstPingBridge: nor over a fresh bridge.
@@ -110,9 +125,7 @@ func TestFirstPingBridge(t *testing.T) {
 		} else {
 			firstPing(t, b, "fd00::1")
 		}
-		for _, ns := range []*lab.Namespace{sw, a, b} {
-			_ = ns.Delete(context.Background())
-		}
+		discard(l, i)
 	}
 }
 

@@ -328,17 +328,22 @@ func (k *Link) SetUp(ctx context.Context, up bool) error {
 		flags, word = unix.IFF_UP, "up"
 	}
 	was := k.ns.lab.options.Host && k.isUp()
+	before := k.keep()
 	start := time.Now()
 	err := k.ns.conn.do(setFlags(k.index, flags, unix.IFF_UP))
 	k.ns.lab.emit(ctx, "link set", k.ns, start, err, arg("dev", k.name), arg(word, ""))
 	if err != nil {
 		return k.failed(err, "", "set %s %s", k, word)
 	}
-	if up {
-		k.ns.lab.unsettle(k)
-	}
+	k.ns.lab.unsettle(k)
 	if was != up {
-		k.ns.lab.onUndo(func(ctx context.Context) error { return k.SetUp(ctx, !up) })
+		k.ns.lab.onUndo(func(ctx context.Context) error {
+			err := errors.Join(k.SetUp(ctx, !up), before.restoreAddrs(ctx))
+			if was {
+				err = errors.Join(err, before.restoreRoutes(ctx))
+			}
+			return err
+		})
 	}
 	return nil
 }
@@ -376,6 +381,9 @@ func (k *Link) Delete(ctx context.Context) error {
 	k.ns.lab.emit(ctx, "link delete", k.ns, start, err, arg("dev", k.name))
 	if err != nil {
 		return k.failed(err, "", "delete link %s", k)
+	}
+	if !k.made {
+		k.ns.lab.cannotUndo("link delete " + k.String())
 	}
 	k.bury(deleted(ctx, ""))
 	k.ns.forget(k)

@@ -24,6 +24,8 @@ type LinkSpec struct {
 	Master *Link            // the bridge to be a port of, in the same namespace
 	Addrs  []AddrSpec
 	Up     bool
+
+	given bool // the MAC was given, not drawn
 }
 
 // complete fills in what was left out and refuses what cannot be.
@@ -34,7 +36,7 @@ func (s *LinkSpec) complete(l *Lab) (auto bool, err error) {
 	if err := s.NS.check(); err != nil {
 		return false, err
 	}
-	if s.MAC == nil {
+	if s.given = s.MAC != nil; !s.given {
 		s.MAC = l.newMAC()
 	}
 	for i, a := range s.Addrs {
@@ -118,6 +120,9 @@ func (s *LinkSpec) emit(ctx context.Context, l *Lab) {
 // args are the arguments of the birth itself.
 func (s *LinkSpec) args(index int) []event.Arg {
 	args := []event.Arg{arg("name", s.Name), arg("index", strconv.Itoa(index)), arg("address", s.MAC.String())}
+	if s.given {
+		args = append(args, arg("given", "address"))
+	}
 	if s.MTU != 0 {
 		args = append(args, arg("mtu", strconv.Itoa(s.MTU)))
 	}
@@ -151,6 +156,12 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 		}
 	}
 	ia, ib := a.NS.chooseIndex(), b.NS.chooseIndex()
+	if ia == ib && ia != 0 {
+		// A link whose lower link has the same index passes for one without;
+		// the kernel would take up to a second to announce its carrier
+		// (linkwatch_urgent_event in net/core/link_watch.c).
+		ib = b.NS.chooseIndex()
+	}
 	start := time.Now()
 	err = l.bearVeth(&a, &b, &ia, &ib)
 	if errors.Is(err, unix.EBUSY) {
@@ -161,7 +172,12 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 	if l.watched() {
 		args := append([]event.Arg{arg("type", "veth")}, a.args(ia)...)
 		for _, p := range b.args(ib) {
-			args = append(args, arg("peer "+p.Key, p.Value))
+			if p.Key == "given" {
+				p = arg("given", "peer "+p.Value)
+			} else {
+				p.Key = "peer " + p.Key
+			}
+			args = append(args, p)
 		}
 		if b.NS != a.NS {
 			args = append(args, arg("peer netns", nsArg(b.NS)))
@@ -184,7 +200,7 @@ func nsArg(ns *Namespace) string {
 	if ns.root {
 		return "1"
 	}
-	return ns.Name
+	return ns.String()
 }
 
 func nextName(ns *Namespace, taken string) (string, error) {

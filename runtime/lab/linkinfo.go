@@ -45,6 +45,12 @@ type LinkStats struct {
 // Up tells whether the link is administratively up.
 func (i *LinkInfo) Up() bool { return i.Flags&unix.IFF_UP != 0 }
 
+// Runs tells whether the layers above know of the carrier. A new link's state is
+// "unknown" until they do; it stays so for the kinds that have no carrier (lo).
+func (i *LinkInfo) Runs() bool {
+	return i.State == "up" || i.State == "unknown" && i.Kind != "veth" && i.Kind != "bridge"
+}
+
 // operStates are the values of IFLA_OPERSTATE (include/uapi/linux/if.h).
 var operStates = []string{"unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"}
 

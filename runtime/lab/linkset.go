@@ -126,8 +126,10 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 		}
 	}
 	var before *LinkInfo
+	var lost kept
 	if k.ns.lab.options.Host {
 		before, _ = k.Info()
+		lost = k.keep()
 	}
 	rs, args := c.requests(k.index)
 	start := time.Now()
@@ -147,7 +149,13 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 		k.ns.lab.unsettle(k)
 	}
 	if before != nil {
-		k.ns.lab.onUndo(func(ctx context.Context) error { return k.Set(ctx, c.opposite(k, before)) })
+		k.ns.lab.onUndo(func(ctx context.Context) error {
+			err := k.Set(ctx, c.opposite(k, before))
+			if c.MTU != nil {
+				err = errors.Join(err, lost.restoreAddrs(ctx))
+			}
+			return err
+		})
 	}
 	return nil
 }
@@ -257,6 +265,7 @@ func (k *Link) Move(ctx context.Context, to *Namespace) error {
 	}
 	defer unix.Close(fd)
 	from := k.ns
+	before := k.keep()
 	wasUp := from.lab.options.Host && k.isUp()
 	r := setFlags(k.index, 0, 0)
 	r.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd))))
@@ -279,10 +288,14 @@ func (k *Link) Move(ctx context.Context, to *Namespace) error {
 		return err
 	}
 	from.lab.onUndo(func(ctx context.Context) error {
-		if err := k.Move(ctx, from); err != nil || !wasUp {
+		if err := k.Move(ctx, from); err != nil {
 			return err
 		}
-		return k.SetUp(ctx, true)
+		err := before.restoreAddrs(ctx)
+		if wasUp {
+			err = errors.Join(err, k.SetUp(ctx, true), before.restore(ctx))
+		}
+		return err
 	})
 	return nil
 }

@@ -175,6 +175,9 @@ func shareRunDir() error {
 // one where it is of the lab.
 func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 	path := s.Path
+	if s.PID == 1 && !l.options.Host {
+		return l.Root, nil // also where /proc is an outer one, with another pid 1
+	}
 	if s.PID != 0 {
 		path = fmt.Sprintf("/proc/%d/ns/net", s.PID)
 	}
@@ -272,11 +275,18 @@ func (ns *Namespace) Delete(ctx context.Context) error {
 		return err
 	}
 	l := ns.lab
+	foreign := ns.foreignLinks()
 	start := time.Now()
 	err := ns.delete()
 	l.emit(ctx, "netns delete", nil, start, err, arg("name", ns.Name))
 	if err != nil {
 		return err
+	}
+	if !ns.made {
+		l.cannotUndo("netns delete " + ns.Name)
+	}
+	for _, name := range foreign {
+		l.cannotUndo(fmt.Sprintf("link %s went with namespace %s", name, ns.Name))
 	}
 	ns.gone = deleted(ctx, "")
 	for _, link := range ns.links {

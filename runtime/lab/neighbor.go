@@ -123,13 +123,21 @@ func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, replace bool) (*Neig
 		}
 		return nil, k.failed(err, hint, "add neighbour %s", &n)
 	}
-	k.ns.lab.onUndo(n.Delete)
+	k.ns.lab.claim(n.key())
+	if replace {
+		k.ns.lab.cannotUndo(fmt.Sprintf("neigh replace %s%s", &n, where(k.ns)))
+	} else {
+		k.ns.lab.onUndo(n.Delete)
+	}
 	return &n, nil
 }
 
 // Delete takes the entry away.
 func (n *Neighbor) Delete(ctx context.Context) error {
 	if err := n.Dev.check(); err != nil {
+		return err
+	}
+	if err := n.Dev.ns.lab.mayDelete(n.key(), n); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -2,8 +2,10 @@ package lab
 
 import (
 	"context"
+	"strconv"
 	"time"
 
+	"nsscript/runtime/event"
 	"nsscript/runtime/probe"
 )
 
@@ -21,7 +23,38 @@ func (ns *Namespace) Ping(ctx context.Context, r probe.PingRequest) (probe.PingR
 	start := time.Now()
 	result, err := probe.Ping(ctx, ns.do, r)
 	if ns.lab.watched() {
-		ns.lab.emit(ctx, "ping", ns, start, err, arg("dst", r.Dst.String()))
+		ns.lab.emit(ctx, "ping", ns, start, err, pingArgs(r)...)
 	}
 	return result, err
+}
+
+// pingArgs are what differs from the defaults, times in seconds.
+func pingArgs(r probe.PingRequest) []event.Arg {
+	args := []event.Arg{arg("dst", r.Dst.String())}
+	number := func(key string, n int) {
+		if n != 0 {
+			args = append(args, arg(key, strconv.Itoa(max(n, 0)))) // no payload is -1
+		}
+	}
+	duration := func(key string, d time.Duration) {
+		if d != 0 {
+			args = append(args, arg(key, strconv.FormatFloat(d.Seconds(), 'f', -1, 64)))
+		}
+	}
+	number("count", r.Count)
+	number("size", r.Size)
+	number("ttl", r.TTL)
+	number("tos", r.TOS)
+	duration("interval", r.Interval)
+	duration("timeout", r.Timeout)
+	if r.Src.IsValid() {
+		args = append(args, arg("src", r.Src.String()))
+	}
+	if r.Dev != "" {
+		args = append(args, arg("dev", r.Dev))
+	}
+	if r.DF {
+		args = append(args, arg("df", ""))
+	}
+	return args
 }

@@ -367,6 +367,7 @@ func (ns *Namespace) AddRoute(ctx context.Context, r Route, replace bool) (*Rout
 	} else {
 		ns.lab.onUndo(r.Delete)
 	}
+	ns.lab.claim(r.key())
 	return &r, nil
 }
 
@@ -406,6 +407,9 @@ func (r *Route) hint(err error) string {
 // Delete takes the route away.
 func (r *Route) Delete(ctx context.Context) error {
 	if err := r.NS.check(); err != nil {
+		return err
+	}
+	if err := r.NS.lab.mayDelete(r.key(), r); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -236,6 +236,7 @@ func (ns *Namespace) AddRule(ctx context.Context, r Rule) (*Rule, error) {
 	if err != nil {
 		return nil, kernelError(err, "", "add rule %s%s", &r, where(ns))
 	}
+	ns.lab.claim(r.key())
 	ns.lab.onUndo(r.Delete)
 	return &r, nil
 }
@@ -257,6 +258,9 @@ func (ns *Namespace) choosePriority(r *Rule) error {
 // Delete takes the rule away.
 func (r *Rule) Delete(ctx context.Context) error {
 	if err := r.NS.check(); err != nil {
+		return err
+	}
+	if err := r.NS.lab.mayDelete(r.key(), r); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// settleLimit bounds how long anything waits for links to settle.
-const settleLimit = time.Second
+// SettleLimit bounds how long a probe waits for links to settle.
+const SettleLimit = time.Second
 
 // unsettle notes that the link may not pass packets yet. The kernel tells the
 // layers above of a new carrier in a work item (net/core/link_watch.c), at most
@@ -55,7 +56,7 @@ func (l *Lab) take(set map[*Link]bool, chosen func(*Link) bool) []*Link {
 // what is pending.
 func (l *Lab) Settle(ctx context.Context) {
 	waiting := l.take(l.fresh, nil)
-	deadline := time.Now().Add(settleLimit)
+	deadline := time.Now().Add(SettleLimit)
 	for pause := 50 * time.Microsecond; len(waiting) > 0; pause = min(2*pause, 10*time.Millisecond) {
 		var still []*Link
 		for _, k := range waiting {
@@ -73,16 +74,27 @@ func (l *Lab) Settle(ctx context.Context) {
 // settled tells whether waiting longer would change nothing.
 func (k *Link) settled() bool {
 	info, err := k.Info()
-	if err != nil || !info.Up() || !info.Carrier {
+	if err != nil || !info.Up() {
 		return true // nothing will happen by itself
 	}
-	if info.State != "up" && info.State != "unknown" {
-		return false
+	if !info.Carrier {
+		return info.State != "up" // the other end went down; routes have to know
+	}
+	if !info.Runs() {
+		// What a bridge forwards does not wait for the bridge's own link, and
+		// the kernel may take a second to tell that it runs.
+		return info.Kind == "bridge" && !k.hasAddress()
 	}
 	if info.PortState == "" || info.PortState == "forwarding" {
 		return true
 	}
 	return !k.willForward(info)
+}
+
+// hasAddress tells whether the link has an address of its own.
+func (k *Link) hasAddress() bool {
+	raw, err := k.ns.rawAddrs(unix.AF_UNSPEC)
+	return err == nil && slices.ContainsFunc(raw, func(a rawAddr) bool { return a.index == k.index })
 }
 
 // willForward tells whether a bridge port that does not forward is about to:
@@ -112,7 +124,7 @@ func (l *Lab) SettleIPv6(ctx context.Context, ns *Namespace) {
 		k.acceptLinkLocal(ctx)
 		spaces[k.ns] = true
 	}
-	deadline := time.Now().Add(settleLimit)
+	deadline := time.Now().Add(SettleLimit)
 	for ns := range spaces {
 		for pause := 50 * time.Microsecond; !ns.receivesIPv6(); pause = min(2*pause, 10*time.Millisecond) {
 			if time.Now().After(deadline) || !sleep(ctx, pause) {
@@ -205,7 +217,7 @@ func (ns *Namespace) notReady() (string, error) {
 		return "", err
 	}
 	for i, info := range infos {
-		if info.Up() && info.State != "up" && info.State != "unknown" {
+		if info.Up() && !info.Runs() {
 			return "link " + links[i].String() + " is up but does not run (" + info.State + ")", nil
 		}
 		if info.PortState != "" && info.PortState != "forwarding" && links[i].willForward(info) {

@@ -24,9 +24,11 @@ import (
 func Pin() { runtime.LockOSThread() }
 
 // home is the process's own network namespace. The first caller is on a thread
-// that is at home, as all are outside Do and New.
+// that is at home, as all are outside Do and New. (vnetns.Get builds the path of
+// the thread's ids, which are others where /proc is an outer pid namespace's.)
 var home = sync.OnceValues(func() (vnetns.NsHandle, error) {
-	return vnetns.Get()
+	fd, err := Open("/proc/thread-self/ns/net")
+	return vnetns.NsHandle(fd), err
 })
 
 // enter moves the calling thread into the namespace that fd refers to.

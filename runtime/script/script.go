@@ -11,6 +11,7 @@ import (
 	"runtime/metrics"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -37,6 +38,10 @@ type Options struct {
 	Timeout time.Duration
 	// MaxSteps limits the interpreter's steps; 0 for no limit.
 	MaxSteps uint64
+	// Stuck is told why the run was to end, by a limit or by its context, when it
+	// has not ended a second later: some builtins of Starlark, like max() of a
+	// range, go on until they are done. nil waits.
+	Stuck func(cause error)
 	// MaxMemory limits the interpreter's heap in bytes; 0 for half of 8 GiB.
 	MaxMemory uint64
 }
@@ -105,6 +110,7 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	r.env.NewThread = func(name string) *starlark.Thread { return r.thread(name, fail) }
 	r.names = builtins.New(r.env)
 	go r.watchMemory(ctx, fail)
+	defer r.watchEnd(ctx)()
 
 	r.env.Lock()
 	defer r.env.Unlock()
@@ -122,6 +128,30 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	}
 	result.Checks, result.Failed = r.env.Summary()
 	return result
+}
+
+// grace is how long a run may take to end when it has to.
+const grace = time.Second
+
+// watchEnd calls Stuck when the run goes on although ctx has ended. The run
+// calls what it returns at its end.
+func (r *Runner) watchEnd(ctx context.Context) (ended func()) {
+	done := make(chan struct{})
+	if r.options.Stuck != nil {
+		go func() {
+			select {
+			case <-done:
+				return
+			case <-ctx.Done():
+			}
+			select {
+			case <-done:
+			case <-time.After(grace):
+				r.options.Stuck(context.Cause(ctx))
+			}
+		}()
+	}
+	return sync.OnceFunc(func() { close(done) })
 }
 
 // isVerdict tells whether an error is the end that a script chose.
@@ -162,6 +192,7 @@ func (r *Runner) thread(name string, fail context.CancelCauseFunc) *starlark.Thr
 			stop(t, fail, fmt.Sprintf("functions call each other %d deep", maxDepth), "a recursion without end?")
 		}
 		t.SetMaxExecutionSteps(r.nextLook(steps))
+		r.env.Yield()
 	}
 	t.SetMaxExecutionSteps(r.nextLook(0))
 	return t

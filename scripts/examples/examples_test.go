@@ -1,0 +1,746 @@
+// Package examples_test holds the example scripts to what they say: each one
+// passes, a twin of each with one mistake in it fails a check, and what the
+// labs are is confirmed by iproute2.
+package examples_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+// testMain builds the program unless NSSCRIPT_BINARY names one.
+func testMain(m *testing.M) int {
+	if binary = os.Getenv("NSSCRIPT_BINARY"); binary != "" {
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "nsscript-examples")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "nsscript")
+	build := exec.Command("go", "build", "-o", binary, "nsscript/cmd/nsscript")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build nsscript: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// result is how a program ended.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+func run(t *testing.T, input string, argv ...string) result {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.WaitDelay = 5 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return result{-1, "", argv[0] + ": " + err.Error()}
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// source is the text of an example.
+func source(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// eachExample runs a test for every example.
+func eachExample(t *testing.T, test func(t *testing.T, name string)) {
+	names, err := filepath.Glob("*.star")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(name, ".star"), func(t *testing.T) { test(t, name) })
+	}
+}
+
+func TestExamples(t *testing.T) {
+	eachExample(t, func(t *testing.T, name string) {
+		r := run(t, "", binary, name)
+		if r.code != 0 {
+			t.Errorf("exit status %d, want 0\n%s%s", r.code, r.stdout, r.stderr)
+		}
+		if !strings.HasPrefix(source(t, name), "# ") {
+			t.Error("the first line does not say what it teaches")
+		}
+	})
+}
+
+// mutant is an example with one mistake.
+type mutant struct {
+	name     string
+	old, new string
+	args     []string
+}
+
+var mutants = map[string][]mutant{
+	"blue.star": {
+		{name: "wrong mask", old: `"10.1.1.1/24", broadcast`, new: `"10.1.1.1/16", broadcast`},
+		{name: "left down", old: "up(veth1)\n", new: ""},
+		{name: "no broadcast address", old: `, broadcast = "+"`, new: ""},
+		{name: "wrong end moved", old: "move(veth1, blue)", new: "move(veth0, blue)"},
+		{name: "other end up", old: "up(veth1)\n", new: "up(veth1, veth0)\n"},
+		{name: "same mac", old: `veth("veth0", "veth1")`, new: `veth("veth0", "veth1", mac = "02:00:00:00:00:01", peer_mac = "02:00:00:00:00:01")`},
+	},
+	"namespaces_in_operation.star": {
+		{name: "lo left down", old: `up(netns1["lo"])  #`, new: "#"},
+		{name: "lo up from the start", old: `netns1 = netns("netns1")`, new: "netns1 = netns(\"netns1\")\nup(netns1[\"lo\"])"},
+		{name: "left down", old: "up(veth0, veth1)", new: "up(veth0)"},
+		{name: "wrong subnet", old: `"10.1.1.1/24"`, new: `"10.1.2.1/24"`},
+		{name: "moved elsewhere", old: "move(veth1, 1)", new: `move(veth1, netns("elsewhere"))`},
+		{name: "not deleted", old: "delete(netns1)", new: "print(netns1)"},
+		{name: "process ended before", old: "delete(netns1)", new: "p.stop()\ndelete(netns1)\nsleep(0.2)"},
+		{name: "a way out for packets", old: `netns1, "127.0.0.1", hold`, new: `root, "127.0.0.1", hold`},
+	},
+	"two_hosts.star": {
+		{name: "wrong mask", old: `addr(b, "10.0.0.2/24")`, new: `addr(b, "10.0.0.2/32")`},
+		{name: "wrong subnet", old: `addr(b, "10.0.0.2/24")`, new: `addr(b, "10.0.1.2/24")`},
+		{name: "up too early", old: "up(a)\n", new: "up(a, b)\n"},
+		{name: "wrong end down", old: "down(b)", new: "up(b)"},
+		{name: "address of the other", old: `"10.0.0.9"`, new: `"10.0.0.2"`},
+	},
+	"switch.star": {
+		{name: "wrong mask", old: `"10.0.0.%d/24" % (i + 1)`, new: `"10.0.0.%d/%d" % (i + 1, 32 if i == 3 else 24)`},
+		{name: "an address", old: `switch("sw")`, new: `switch("sw", addr = "10.0.0.9/24")`},
+		{name: "wrong port down", old: "down(sw.ports[3])", new: "down(sw.ports[2])"},
+		{name: "flooded", old: "expect.lt(hosts[2]", new: "ping(hosts[0], hosts[2], count = 50, interval = \"1ms\")\nexpect.lt(hosts[2]"},
+	},
+	"router.star": {
+		{name: "missing route", old: `route(h, "default", via = gateway)`, new: `(i, n) == (0, 3) or route(h, "default", via = gateway)`},
+		{name: "wrong mask", old: `"%s/24" % net[n]`, new: `"%s/%d" % (net[n], 16 if (i, n) == (0, 3) else 24)`},
+		{name: "still forwarding", old: `"net.ipv4.ip_forward", 0`, new: `"net.ipv4.ip_forward", 1`},
+		{name: "one more hop", old: `ttl = 1)`, new: `ttl = 2)`},
+	},
+	"dual_stack.star": {
+		{name: "missing route", old: `route(h, "::/0", via = v6)`, new: "pass"},
+		{name: "wrong mask", old: `"2001:db8:2::1/64"]`, new: `"2001:db8:2::1/128"]`},
+		{name: "not a router", old: `r = router("r")`, new: `r = host("r")`},
+		{name: "still forwarding", old: `conf.all.forwarding", 0`, new: `conf.all.forwarding", 1`},
+		{name: "both stop", old: `"net.ipv6.conf.all.forwarding", 0`, new: `"net.ipv4.ip_forward", 0`},
+	},
+	"leaf_spine.star": {
+		{name: "host left down", old: "net.routers[:2], net.routers[2:]\n", new: "net.routers[:2], net.routers[2:]\ndown(leaves[0][\"eth2\"])\n", args: []string{"hosts=2"}},
+		{name: "missing route", old: "# All pairs", new: "delete([r for r in leaves[0].routes if r.dst == \"default\"][0])\nroute(leaves[0], \"default\", via = \"172.16.0.1\")\n#", args: []string{"hosts=2"}},
+		{name: "both spines cut off", old: "for l in spines[0].links:", new: "for l in list(spines[0].links) + list(spines[1].links):", args: []string{"hosts=2"}},
+	},
+}
+
+// TestMutants shows that the checks of the examples can fail. Most of the time
+// they wait for replies that do not come, so they run side by side.
+func TestMutants(t *testing.T) {
+	results := map[string]chan result{}
+	slots := make(chan bool, 6)
+	for name, list := range mutants {
+		for _, m := range list {
+			c := make(chan result, 1)
+			results[name+m.name] = c
+			twin := strings.Replace(source(t, name), m.old, m.new, 1)
+			go func() {
+				slots <- true
+				c <- run(t, twin, append([]string{binary, "-"}, m.args...)...)
+				<-slots
+			}()
+		}
+	}
+	eachExample(t, func(t *testing.T, name string) {
+		if len(mutants[name]) < 2 {
+			t.Fatal("there are no mutants of it")
+		}
+		for _, m := range mutants[name] {
+			t.Run(m.name, func(t *testing.T) {
+				if n := strings.Count(source(t, name), m.old); n != 1 {
+					t.Errorf("%q is there %d times, want once", m.old, n)
+				}
+				if r := <-results[name+m.name]; r.code != 1 {
+					t.Errorf("exit status %d, want 1\n%s%s", r.code, r.stdout, r.stderr)
+				}
+			})
+		}
+	})
+}
+
+// shapes are the topologies of @topo, with the greatest number of routers that
+// a packet passes on its way.
+var shapes = []struct {
+	call                                     string
+	hosts, routers, switches, links, longest int
+}{
+	{"line(1)", 1, 0, 0, 0, 0}, {"line(2)", 2, 0, 0, 1, 0}, {"line(9)", 9, 0, 0, 8, 7},
+	{"ring(3)", 3, 0, 0, 3, 0}, {"ring(4)", 4, 0, 0, 4, 1}, {"ring(9)", 9, 0, 0, 9, 3},
+	{"star(1)", 1, 0, 1, 1, 0}, {"star(5)", 5, 0, 1, 5, 0}, {"mesh(2)", 2, 0, 0, 1, 0}, {"mesh(5)", 5, 0, 0, 10, 0},
+	{"tree(1, 1)", 1, 1, 0, 1, 0}, {"tree(2, 3)", 9, 4, 0, 12, 3}, {"tree(3, 2)", 8, 7, 0, 14, 5},
+	{"leaf_spine()", 4, 4, 0, 8, 3}, {"leaf_spine(3, 3, 5)", 5, 6, 0, 14, 3}, {"leaf_spine(1, 1, 2)", 2, 2, 0, 3, 1},
+	{"fat_tree(2)", 2, 5, 0, 6, 5}, {"fat_tree()", 16, 20, 0, 48, 5},
+}
+
+// everyAddress pings every address of every host from every other one, but in
+// a mesh, where nobody forwards, only the one at their own cable.
+const everyAddress = `
+longest = 0
+for a in net.hosts:
+    for b in net.hosts:
+        if a == b:
+            continue
+        for dst in [b] if is_mesh else [x for x in b.addrs if x.family == "inet" and x.link.name != "lo"]:
+            p = ping(a, dst)
+            expect(p.ok, "%s to %s: %s" % (a, b, p))
+            longest = max(longest, 64 - (p.ttl or 0))
+expect.eq(longest, want_longest)
+expect.eq([len(x) for x in (net.hosts, net.routers, net.switches, net.links)], want)
+
+learnt, permanent = 0, 0
+for ns in namespaces():
+    for n in ns.neighbors:
+        if "." in n.ip:
+            learnt += int(n.state != "permanent")
+            permanent += int(n.state == "permanent")
+if static:
+    expect.eq((learnt, permanent), (0, len(net.hosts) * (len(net.hosts) - 1) if net.switches else 2 * len(net.links)))
+else:
+    expect.eq(permanent, 0)
+`
+
+func TestTopologies(t *testing.T) {
+	for _, s := range shapes {
+		for _, static := range []string{"False", "True"} {
+			call := strings.Replace(s.call, ")", ", static_neighbors = "+static+")", 1)
+			call = strings.Replace(call, "(, ", "(", 1)
+			t.Run(call, func(t *testing.T) {
+				name, _, _ := strings.Cut(call, "(")
+				text := fmt.Sprintf("load(\"@topo\", %q)\nnet, static, is_mesh, want_longest = %s, %s, %v, %d\nwant = [%d, %d, %d, %d]\n",
+					name, call, static, starlarkBool(name == "mesh"), s.longest, s.hosts, s.routers, s.switches, s.links)
+				if r := run(t, text+everyAddress, binary, "-"); r.code != 0 {
+					t.Errorf("exit status %d, want 0\n%s%s", r.code, r.stdout, r.stderr)
+				}
+			})
+		}
+	}
+}
+
+func starlarkBool(b bool) string {
+	if b {
+		return "True"
+	}
+	return "False"
+}
+
+// needs skips a test that needs programs which are not installed; it fails
+// instead where NSSCRIPT_REQUIRE, a list of packages, has the package.
+func needs(t *testing.T, pkg string, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err == nil {
+			continue
+		}
+		if slices.Contains(strings.FieldsFunc(os.Getenv("NSSCRIPT_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' }), pkg) {
+			t.Fatalf("%s is not installed (package %s), and NSSCRIPT_REQUIRE asks for it", p, pkg)
+		}
+		t.Skipf("%s is not installed (package %s)", p, pkg)
+	}
+}
+
+// object is a JSON object.
+type object = map[string]any
+
+// parse reads JSON that a program printed; nothing at all is an empty list.
+func parse(t testing.TB, text string) []object {
+	t.Helper()
+	var list []object
+	// iproute2 6.1 prints two lists for some commands, one after the other.
+	for d := json.NewDecoder(strings.NewReader(text)); d.More(); {
+		var part []object
+		if err := d.Decode(&part); err != nil {
+			t.Fatalf("no JSON: %v\n%s", err, text)
+		}
+		for _, o := range part {
+			if len(o) > 0 { // ip -j addr prints {} for a link that its filter leaves out
+				list = append(list, o)
+			}
+		}
+	}
+	return list
+}
+
+// text is a value as one line of JSON, whose keys are sorted.
+func text(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// same reports what of two sets is on one side only.
+func same(t *testing.T, what string, got, want []object) {
+	t.Helper()
+	lines := func(list []object) []string {
+		var out []string
+		for _, o := range list {
+			out = append(out, text(o))
+		}
+		slices.Sort(out)
+		return out
+	}
+	g, w := lines(got), lines(want)
+	if slices.Equal(g, w) {
+		return
+	}
+	for _, l := range g {
+		if !slices.Contains(w, l) {
+			t.Errorf("%s: only nsscript has %s", what, l)
+		}
+	}
+	for _, l := range w {
+		if !slices.Contains(g, l) {
+			t.Errorf("%s: only iproute2 has  %s", what, l)
+		}
+	}
+	if len(g) != len(w) {
+		t.Errorf("%s: nsscript has %d, iproute2 %d", what, len(g), len(w))
+	}
+}
+
+// witness is what is appended to an example: it prints what nsscript's own
+// attributes say of every namespace, and then what `ip` says.
+const witness = `
+def _witness():
+    for ns in [root] + namespaces():
+        told = {}
+        for words in ("link", "addr", "-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule", "neigh"):
+            told[words] = exec_in(ns, "ip -j -d " + words).stdout
+        peers = {str(l.index): l.peer.index if l.peer else None for l in ns.links}
+        print("WITNESS " + json.encode({"ip": told, "ns": ns.name, "links": ns.links, "addrs": ns.addrs,
+            "routes": ns.routes, "rules": ns.rules, "neighbors": ns.neighbors, "peers": peers}))
+_witness()
+`
+
+// TestWitness compares nsscript's attributes with what iproute2 reads, field
+// by field, in every namespace of every example.
+func TestWitness(t *testing.T) {
+	needs(t, "iproute2", "ip")
+	eachExample(t, func(t *testing.T, name string) {
+		r := run(t, source(t, name)+witness, binary, "-")
+		if r.code != 0 {
+			t.Fatalf("exit status %d, want 0\n%s", r.code, r.stderr)
+		}
+		seen := 0
+		for line := range strings.Lines(r.stdout) {
+			data, ok := strings.CutPrefix(line, "WITNESS ")
+			if !ok {
+				continue
+			}
+			var w reading
+			if err := json.Unmarshal([]byte(data), &w); err != nil {
+				t.Fatal(err)
+			}
+			seen++
+			w.compare(t)
+		}
+		if seen == 0 {
+			t.Error("no namespace was read")
+		}
+	})
+}
+
+// reading is one namespace as witness prints it.
+type reading struct {
+	IP                                     map[string]string
+	NS                                     string
+	Links, Addrs, Routes, Rules, Neighbors []object
+	Peers                                  map[string]any
+}
+
+func (w *reading) compare(t *testing.T) {
+	var links, addrs, routes, rules, neighbors []object
+	for _, l := range parse(t, w.IP["link"]) {
+		links = append(links, w.link(t, l))
+	}
+	for _, l := range parse(t, w.IP["addr"]) {
+		for _, a := range list(l["addr_info"]) {
+			addrs = append(addrs, address(l, a))
+		}
+	}
+	for _, r := range parse(t, w.IP["-4 route show table all"]+w.IP["-6 route show table all"]) {
+		if r["table"] != "local" { // .routes leaves that table out
+			routes = append(routes, routeOf(r))
+		}
+	}
+	for _, family := range []string{"inet", "inet6"} {
+		for _, r := range parse(t, w.IP[map[string]string{"inet": "-4 rule", "inet6": "-6 rule"}[family]]) {
+			rules = append(rules, ruleOf(r, family))
+		}
+	}
+	for _, n := range parse(t, w.IP["neigh"]) {
+		neighbors = append(neighbors, neighborOf(n))
+	}
+	for _, l := range w.Links {
+		// Counters go on between the two readings; addresses are compared below.
+		delete(l, "stats")
+		delete(l, "addrs")
+		l["peer_index"] = w.Peers[fmt.Sprint(l["index"])]
+		delete(l, "peer")
+		sortStrings(l["flags"])
+		sortStrings(l["ports"])
+	}
+	for _, a := range w.Addrs {
+		sortStrings(a["flags"])
+	}
+	same(t, w.NS+" links", w.Links, links)
+	same(t, w.NS+" addrs", w.Addrs, addrs)
+	same(t, w.NS+" routes", w.Routes, routes)
+	same(t, w.NS+" rules", w.Rules, rules)
+	same(t, w.NS+" neighbors", settled(w.Neighbors), settled(neighbors))
+}
+
+// settled leaves out neighbours that are being asked for or did not answer,
+// which come and go, and the states that change with time.
+func settled(neighbors []object) []object {
+	var out []object
+	for _, n := range neighbors {
+		if n["mac"] == nil && n["proxy"] == false {
+			continue
+		}
+		if n["state"] != "permanent" {
+			delete(n, "state")
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func sortStrings(v any) {
+	list, _ := v.([]any)
+	slices.SortFunc(list, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+}
+
+func list(v any) []object {
+	var out []object
+	items, _ := v.([]any)
+	for _, item := range items {
+		out = append(out, item.(object))
+	}
+	return out
+}
+
+// anyOf is a value, or another one where there is none.
+func anyOf(v, otherwise any) any {
+	if items, ok := v.([]any); v == nil || ok && items == nil {
+		return otherwise
+	}
+	return v
+}
+
+// link is a link of `ip -j -d link` under nsscript's names.
+func (w *reading) link(t testing.TB, l object) object {
+	info, _ := l["linkinfo"].(object)
+	flags, _ := l["flags"].([]any)
+	kind := info["info_kind"]
+	if l["link_type"] == "loopback" {
+		kind = "loopback" // ip has no kind for lo
+	}
+	peer := l["link_index"]
+	if name, ok := l["link"]; ok { // in the same namespace ip says the name
+		for _, other := range parse(t, w.IP["link"]) {
+			if other["ifname"] == name {
+				peer = other["ifindex"]
+			}
+		}
+	}
+	group := anyOf(l["group"], "default")
+	if group == "default" {
+		group = float64(0)
+	}
+	o := object{
+		"name": l["ifname"], "ns": w.NS, "index": l["ifindex"], "kind": kind, "mac": l["address"], "mtu": l["mtu"],
+		"up": slices.Contains(flags, any("UP")), "carrier": slices.Contains(flags, any("LOWER_UP")),
+		"state": strings.ToLower(fmt.Sprint(l["operstate"])), "flags": flags, "peer_index": peer, "master": l["master"],
+		"parent": nil, "alias": l["ifalias"], "altnames": anyOf(l["altnames"], []any{}), "txqueuelen": l["txqlen"],
+		"group": group, "qdiscs": []any{l["qdisc"]},
+	}
+	sortStrings(flags)
+	if kind != "bridge" {
+		return o
+	}
+	var ports []any
+	for _, p := range parse(t, w.IP["link"]) {
+		if p["master"] == l["ifname"] {
+			ports = append(ports, p["ifname"])
+		}
+	}
+	sortStrings(ports)
+	o["ports"] = anyOf(ports, []any{})
+	data := info["info_data"].(object)
+	for _, k := range []string{"ageing_time", "forward_delay", "hello_time", "max_age"} {
+		o[k] = data[k].(float64) / 100 // ip prints hundredths of a second
+	}
+	var mask int
+	fmt.Sscanf(strings.TrimPrefix(fmt.Sprint(data["group_fwd_mask"]), "0x"), "%x", &mask)
+	o["group_fwd_mask"], o["priority"] = float64(mask), data["priority"]
+	o["stp"], o["vlan_filtering"], o["mcast_snooping"] = data["stp_state"] != 0.0, data["vlan_filtering"] != 0.0, data["mcast_snooping"] != 0.0
+	return o
+}
+
+// address is one of `ip -j -d addr`.
+func address(l, a object) object {
+	flags := []any{}
+	for _, f := range []string{"dadfailed", "deprecated", "dynamic", "home", "mngtmpaddr", "nodad", "noprefixroute", "optimistic", "secondary", "temporary", "tentative"} {
+		if a[f] == true {
+			flags = append(flags, f)
+		}
+	}
+	cidr := fmt.Sprintf("%v/%v", a["local"], a["prefixlen"])
+	return object{
+		"ip": a["local"], "prefixlen": a["prefixlen"], "cidr": cidr, "network": netip.MustParsePrefix(cidr).Masked().String(),
+		"family": a["family"], "link": l["ifname"], "scope": a["scope"], "broadcast": a["broadcast"], "peer": a["address"],
+		"label": a["label"], "flags": flags,
+	}
+}
+
+var tables = map[any]float64{"main": 254, "local": 255, "default": 253}
+
+func tableOf(v any) any {
+	if n, ok := tables[v]; ok {
+		return n
+	}
+	n, err := strconv.Atoi(fmt.Sprint(v))
+	if err != nil {
+		return v
+	}
+	return float64(n)
+}
+
+// routeOf is a route of `ip -j -d route`.
+func routeOf(r object) object {
+	hops := []any{}
+	for _, h := range list(r["nexthops"]) {
+		hops = append(hops, object{"via": h["gateway"], "dev": h["dev"], "weight": h["weight"]})
+	}
+	var mtu, advmss any
+	for _, m := range list(r["metrics"]) {
+		mtu, advmss = anyOf(m["mtu"], mtu), anyOf(m["advmss"], advmss)
+	}
+	flags, _ := r["flags"].([]any)
+	return object{
+		"dst": r["dst"], "via": r["gateway"], "dev": r["dev"], "metric": r["metric"], "table": tableOf(r["table"]), "type": r["type"],
+		"proto": r["protocol"], "scope": r["scope"], "src": r["prefsrc"], "mtu": mtu, "advmss": advmss,
+		"onlink": slices.Contains(flags, any("onlink")), "hops": hops,
+	}
+}
+
+// ruleOf is a rule of `ip -j -d rule`. The examples make none; those of the
+// kernel have nothing but a priority and a table.
+func ruleOf(r object, family string) object {
+	o := object{"priority": r["priority"], "table": tableOf(r["table"]), "action": "lookup", "family": family, "invert": false}
+	for _, k := range []string{"src", "dst", "iif", "oif", "mark", "tos", "ipproto", "sport", "dport", "uidrange", "goto", "suppress_prefixlength"} {
+		o[k] = r[k]
+		if r[k] == "all" {
+			o[k] = nil
+		}
+	}
+	return o
+}
+
+// neighborOf is an entry of `ip -j -d neigh`.
+func neighborOf(n object) object {
+	_, router := n["router"]
+	states, _ := n["state"].([]any)
+	var state any
+	if len(states) > 0 {
+		state = strings.ToLower(fmt.Sprint(states[0]))
+	}
+	return object{"ip": n["dst"], "mac": n["lladdr"], "dev": n["dev"], "state": state, "proxy": false, "router": router}
+}
+
+// dump is a shell script that prints all that there is in a namespace. First it
+// waits until the kernel has noticed every carrier and has finished duplicate
+// address detection, since the two labs are not of the same age.
+const dump = `
+i=0
+while [ $i -lt 60 ] && ip -6 addr show tentative | grep -q .; do sleep 0.05; i=$((i+1)); done
+for l in $(ip -o link | sed 's/^[0-9]*: //;s/[@:].*//'); do ip link show dev $l >/dev/null; done
+for c in "ip -j -d link" "ip -j -d addr" "ip -j -d -4 route show table all" "ip -j -d -6 route show table all" \
+	"ip -j -d -4 rule" "ip -j -d -6 rule" "ip -j -d neigh show nud permanent" "ip -j neigh show proxy" \
+	"bridge -j -d link" "bridge -j vlan" "bridge -j fdb"; do
+	echo "== $c"
+	$c
+done
+echo "== sysctl"
+cd /proc/sys && grep -rs '' net | sort
+`
+
+// stopped ends the program that an explained script has started: when the script stopped it
+// is nothing that explain tells, and no example leaves a program running. The
+// kernel takes a namespace apart some time after its last process.
+const stopped = `
+if [ -n "$!" ]; then
+	kill $!
+	wait $! || true
+	sleep 1
+fi
+`
+
+// inherent are fields that differ between two labs that are equal.
+var inherent = map[string]bool{
+	// What is left of a lifetime, and timers of a bridge.
+	"valid_life_time": true, "preferred_life_time": true, "expires": true, "updated": true, "used": true,
+	"gc_timer": true, "hello_timer": true, "tcn_timer": true, "topology_change_timer": true,
+	"forward_delay_timer": true, "message_age_timer": true, "hold_timer": true,
+	// Numbers that a namespace gives to others when they first have to do with
+	// each other, in whatever order, and the names that ip finds for them: the
+	// same peer is told by its index (link_index) and by its own namespace.
+	"link_netnsid": true, "link_netns": true,
+}
+
+// inherentSysctl are settings of that kind.
+var inherentSysctl = []string{
+	"tcp_fastopen_key", "stable_secret", // random
+	"nf_conntrack_count", "nf_conntrack_buckets", "nf_conntrack_max", // of the machine
+	"netdev_rss_key", "random", "neigh/default/gc_",
+}
+
+// strip removes what is inherent and sorts the flags.
+func strip(v any) any {
+	switch v := v.(type) {
+	case object:
+		for k, x := range v {
+			if inherent[k] {
+				delete(v, k)
+				continue
+			}
+			strip(x)
+		}
+	case []any:
+		for _, x := range v {
+			strip(x)
+		}
+	}
+	return v
+}
+
+// sections splits the output of dump, by namespace and command.
+func sections(out string) map[string]string {
+	all := map[string]string{}
+	ns, at := "", ""
+	for line := range strings.Lines(out) {
+		if name, ok := strings.CutPrefix(line, "@@ "); ok {
+			ns, at = strings.TrimSpace(name), ""
+		} else if what, ok := strings.CutPrefix(line, "== "); ok && ns != "" {
+			at = ns + ": " + strings.TrimSpace(what)
+			all[at] = ""
+		} else if at != "" {
+			all[at] += line
+		}
+	}
+	return all
+}
+
+// TestExplained is the proof that an operation is what `nsscript explain` says:
+// the lab that `explain --exact` builds with iproute2 is the one of nsscript.
+func TestExplained(t *testing.T) {
+	needs(t, "iproute2", "ip", "bridge")
+	needs(t, "util-linux", "unshare", "mount")
+	eachExample(t, func(t *testing.T, name string) {
+		// A program in a namespace first lets links and addresses settle, which
+		// the explained script has to do as well.
+		each := "\nfor _ns in [root] + namespaces():\n    print(\"@@ %s\\n%s\" % (_ns.name, exec_in(_ns, %s).stdout))\nprint(\"@@ \")\n"
+		ours := run(t, source(t, name)+strings.Replace(each, "exec_in(_ns, %s)", "exec_in(_ns, "+strconv.Quote(dump)+")", 1), binary, "-")
+		if ours.code != 0 {
+			t.Fatalf("exit status %d, want 0\n%s", ours.code, ours.stderr)
+		}
+		exact := run(t, source(t, name)+strings.Replace(each, "exec_in(_ns, %s)", `exec_in(_ns, ["true"])`, 1), binary, "explain", "--exact", "-")
+		if exact.code != 0 {
+			t.Fatalf("explain: exit status %d, want 0\n%s", exact.code, exact.stderr)
+		}
+		theirs := run(t, "", append(private(), "sh", "-c", `PATH=$PATH:/usr/sbin:/sbin
+			mount -t tmpfs tmpfs /run && mkdir -p /run/netns && sh -c "$1$3" >&2 || exit 1
+			echo "@@ root"; sh -c "$2"
+			for ns in $(ls /run/netns); do echo "@@ $ns"; ip netns exec "$ns" sh -c "$2"; done`, "sh", exact.stdout, dump, stopped)...)
+		if theirs.code != 0 {
+			t.Fatalf("the script of explain --exact: exit status %d, want 0\n%s\n%s", theirs.code, exact.stdout, theirs.stderr)
+		}
+		got, want := sections(ours.stdout), sections(theirs.stdout)
+		if len(got) == 0 {
+			t.Fatal("nothing was read")
+		}
+		for what := range want {
+			if _, ok := got[what]; !ok {
+				t.Errorf("only iproute2 has %s", what)
+			}
+		}
+		for what, text := range got {
+			other, ok := want[what]
+			switch {
+			case !ok:
+				t.Errorf("only nsscript has %s", what)
+			case strings.HasSuffix(what, "sysctl"):
+				same(t, what, settings(text), settings(other))
+			default:
+				same(t, what, entries(t, what, text), entries(t, what, other))
+			}
+		}
+	})
+}
+
+// private is a command that runs another one in namespaces of its own.
+func private() []string {
+	if os.Geteuid() == 0 {
+		return []string{"unshare", "-mpfn", "--mount-proc"}
+	}
+	return []string{"unshare", "-Urmpfn", "--mount-proc"}
+}
+
+// entries are the objects of a command's output that the script made.
+func entries(t *testing.T, what, text string) []object {
+	var out []object
+	for _, o := range parse(t, text) {
+		// A bridge learns from frames, and the frames of probes are not run again.
+		if strings.HasSuffix(what, "fdb") && o["state"] != "permanent" {
+			continue
+		}
+		out = append(out, strip(o).(object))
+	}
+	return out
+}
+
+// settings are the lines of sysctl's part.
+func settings(text string) []object {
+	var out []object
+	for line := range strings.Lines(text) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if ok && !slices.ContainsFunc(inherentSysctl, func(s string) bool { return strings.Contains(key, s) }) {
+			out = append(out, object{key: value})
+		}
+	}
+	return out
+}
