@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"go.starlark.net/starlark"
 
@@ -71,14 +72,23 @@ func (c *Call) interrupted(err error) error {
 }
 
 // position is where in the script a builtin was called: the innermost frame
-// that is not a builtin's.
+// that is neither a builtin's nor the standard library's.
 func (env *Env) position(t *starlark.Thread) event.Pos {
+	var inner event.Pos
 	for depth := 0; depth < t.CallStackDepth(); depth++ {
-		if f := t.CallFrame(depth); f.Pos.Line > 0 {
-			return env.place(event.Pos{File: f.Pos.Filename(), Line: int(f.Pos.Line), Col: int(f.Pos.Col)})
+		f := t.CallFrame(depth)
+		if f.Pos.Line == 0 {
+			continue
+		}
+		pos := event.Pos{File: f.Pos.Filename(), Line: int(f.Pos.Line), Col: int(f.Pos.Col)}
+		if !strings.HasPrefix(pos.File, "@") {
+			return env.place(pos)
+		}
+		if inner.File == "" {
+			inner = pos
 		}
 	}
-	return event.Pos{}
+	return env.place(inner)
 }
 
 // place is a position whose column is where the call's name begins.

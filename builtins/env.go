@@ -44,7 +44,10 @@ type Env struct {
 // New completes an Env and returns the names that scripts find predeclared.
 func New(env *Env) starlark.StringDict {
 	env.began = time.Now()
-	env.root = &Namespace{ns: env.Lab.Root, env: env}
+	env.root = &Namespace{env: env}
+	if env.Lab != nil { // tests of the interpreter have none
+		env.root.ns = env.Lab.Root
+	}
 	names := starlark.StringDict{"root": env.root, "json": starjson.Module, "math": starmath.Module}
 	groups := map[string]*group{}
 	for _, s := range registry() {

@@ -258,7 +258,7 @@ func parseAddr(body []byte) (rawAddr, bool) {
 		case unix.IFA_BROADCAST:
 			a.Broadcast, _ = netip.AddrFromSlice(v)
 		case unix.IFA_LABEL:
-			a.Label = nl.BytesToString(v)
+			a.Label = cstring(v)
 		case unix.IFA_FLAGS:
 			a.flags = u32(v)
 		case unix.IFA_CACHEINFO:

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,6 +22,20 @@ type conn struct {
 	mu  sync.Mutex
 	fd  int
 	seq uint32
+	// reopen makes the socket for each use, where the conn must not keep the
+	// namespace alive; nil where it has one.
+	reopen func() (int, error)
+}
+
+// use makes sure of the socket; the caller holds mu and calls done afterwards.
+func (c *conn) use() (done func(), err error) {
+	if c.reopen == nil {
+		return func() {}, nil
+	}
+	if c.fd, err = c.reopen(); err != nil {
+		return nil, err
+	}
+	return func() { unix.Close(c.fd); c.fd = -1 }, nil
 }
 
 // refusal is a message that the kernel did not accept.
@@ -78,6 +93,11 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	done, err := c.use()
+	if err != nil {
+		return err
+	}
+	defer done()
 	first := c.seq + 1
 	var packet []byte
 	for i, r := range requests {
@@ -92,7 +112,7 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 		return err
 	}
 	var failed error
-	err := c.receive(func(h *unix.NlMsghdr, body []byte) (bool, error) {
+	err = c.receive(func(h *unix.NlMsghdr, body []byte) (bool, error) {
 		if h.Type != unix.NLMSG_ERROR || h.Seq < first {
 			return false, nil // an answer to something that was given up
 		}
@@ -109,13 +129,18 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 func (c *conn) get(r *nl.NetlinkRequest) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	done, err := c.use()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	c.seq++
 	r.Seq = c.seq
 	if err := c.send(r.Serialize()); err != nil {
 		return nil, err
 	}
 	var answer []byte
-	err := c.receive(func(h *unix.NlMsghdr, body []byte) (bool, error) {
+	err = c.receive(func(h *unix.NlMsghdr, body []byte) (bool, error) {
 		if h.Seq != c.seq {
 			return false, nil
 		}
@@ -136,6 +161,11 @@ func (c *conn) get(r *nl.NetlinkRequest) ([]byte, error) {
 func (c *conn) dump(make func() *nl.NetlinkRequest, reset func(), each func(body []byte) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	done, err := c.use()
+	if err != nil {
+		return err
+	}
+	defer done()
 	for range 8 {
 		interrupted, err := c.dumpOnce(make(), each)
 		if err != nil || !interrupted {
@@ -252,7 +282,7 @@ func parseAck(h *unix.NlMsghdr, body []byte) *refusal {
 	}
 	for kind, value := range attributes(rest) {
 		if kind == unix.NLMSGERR_ATTR_MSG {
-			r.words = nl.BytesToString(value)
+			r.words = cstring(value)
 		}
 	}
 	return r
@@ -296,4 +326,10 @@ func u32(b []byte) uint32 {
 		return 0
 	}
 	return binary.NativeEndian.Uint32(b)
+}
+
+// cstring is a text that a NUL byte ends, if there is one.
+func cstring(b []byte) string {
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return string(text)
 }

@@ -136,10 +136,14 @@ func inherited(machine string) []setting {
 			changed = append(changed, setting{key, value})
 		}
 	}
-	// lo exists already and has copied the defaults of its namespace.
+	// lo exists already and has copied the defaults of its namespace, but for what
+	// the kernel sets for it (ipv6_add_dev in net/ipv6/addrconf.c).
 	for _, s := range changed {
 		if key, ok := strings.CutPrefix(s.key, "net/ipv4/conf/default/"); ok {
 			changed = append(changed, setting{"net/ipv4/conf/lo/" + key, s.value})
+		}
+		if key, ok := strings.CutPrefix(s.key, "net/ipv6/conf/default/"); ok && key != "mtu" && key != "use_tempaddr" {
+			changed = append(changed, setting{"net/ipv6/conf/lo/" + key, s.value})
 		}
 	}
 	return changed

@@ -20,12 +20,14 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 	if err := ns.check(); err != nil {
 		return process.Result{}, err
 	}
+	asked := time.Now()
 	ns.lab.SettleIPv6(ctx, ns)
 	s.DieWithParent = ns.lab.options.Host
 	start := time.Now()
 	r, err := process.Run(ctx, ns.do, s)
 	ns.emitExec(ctx, "exec", start, err, s, arg("code", strconv.Itoa(r.Code)))
 	if err != nil {
+		r.Took = time.Since(asked) // a timeout counts from the call
 		return r, ns.execError(err, s, r)
 	}
 	if check && r.Code != 0 {

@@ -399,6 +399,9 @@ func (ns *Namespace) openFD() (int, error) {
 	if err := ns.check(); err != nil {
 		return -1, err
 	}
+	if ns.conn.reopen != nil {
+		return ns.reach()
+	}
 	return netns.OfSocket(ns.conn.fd)
 }
 

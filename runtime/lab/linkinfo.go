@@ -79,7 +79,7 @@ func parseLink(body []byte) *LinkInfo {
 	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {
 		switch kind {
 		case unix.IFLA_IFNAME:
-			i.Name = nl.BytesToString(v)
+			i.Name = cstring(v)
 		case unix.IFLA_ADDRESS:
 			i.MAC = net.HardwareAddr(append([]byte(nil), v...))
 		case unix.IFLA_MTU:
@@ -95,7 +95,7 @@ func parseLink(body []byte) *LinkInfo {
 		case unix.IFLA_LINK_NETNSID:
 			i.ParentNS = int(int32(u32(v)))
 		case unix.IFLA_IFALIAS:
-			i.Alias = nl.BytesToString(v)
+			i.Alias = cstring(v)
 		case unix.IFLA_TXQLEN:
 			i.TxQLen = int(u32(v))
 		case unix.IFLA_GROUP:
@@ -105,13 +105,13 @@ func parseLink(body []byte) *LinkInfo {
 		case unix.IFLA_PROMISCUITY:
 			i.Promisc = u32(v) > 0
 		case unix.IFLA_QDISC:
-			i.Qdisc = nl.BytesToString(v)
+			i.Qdisc = cstring(v)
 		case unix.IFLA_STATS64:
 			i.Stats = parseStats(v)
 		case unix.IFLA_PROP_LIST:
 			for kind, name := range attributes(v) {
 				if kind == unix.IFLA_ALT_IFNAME {
-					i.AltNames = append(i.AltNames, nl.BytesToString(name))
+					i.AltNames = append(i.AltNames, cstring(name))
 				}
 			}
 		case unix.IFLA_LINKINFO:
@@ -127,11 +127,11 @@ func (i *LinkInfo) parseKind(b []byte) {
 	for kind, v := range attributes(b) {
 		switch kind {
 		case unix.IFLA_INFO_KIND:
-			i.Kind = nl.BytesToString(v)
+			i.Kind = cstring(v)
 		case unix.IFLA_INFO_DATA:
 			data = v
 		case unix.IFLA_INFO_SLAVE_KIND:
-			slave = nl.BytesToString(v)
+			slave = cstring(v)
 		case unix.IFLA_INFO_SLAVE_DATA:
 			if slave == "bridge" {
 				for kind, v := range attributes(v) {

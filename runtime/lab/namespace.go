@@ -204,6 +204,9 @@ func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 	if err := netns.Do(fd, func() (err error) { ns.conn, err = openConn(); return err }); err != nil {
 		return nil, kernelError(err, "", "enter namespace %s", path)
 	}
+	if s.PID != 0 {
+		ns.unpin()
+	}
 	if ns.Name == "" && filepath.Dir(path) == RunDir {
 		ns.Name = filepath.Base(path)
 	}
@@ -214,6 +217,40 @@ func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 		l.spaces = append(l.spaces, ns)
 	}
 	return ns, nil
+}
+
+// unpin makes the handle of a process's namespace let it go: such a namespace
+// ends with its last process, whoever has looked at it.
+func (ns *Namespace) unpin() {
+	ns.conn.close()
+	ns.conn.reopen = func() (socket int, err error) {
+		fd, err := ns.reach()
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(fd)
+		err = netns.Do(fd, func() error {
+			c, err := openConn()
+			if err == nil {
+				socket = c.fd
+			}
+			return err
+		})
+		return socket, err
+	}
+}
+
+// reach opens the namespace by its path, if it is still the one meant.
+func (ns *Namespace) reach() (int, error) {
+	fd, err := netns.Open(ns.Path)
+	if err == nil {
+		id, e := netns.IDOf(fd)
+		if e == nil && id == ns.id {
+			return fd, nil
+		}
+		unix.Close(fd)
+	}
+	return -1, &Error{Op: fmt.Sprintf("the namespace %s ended with its process", ns), Kind: KindGone}
 }
 
 // Namespace returns the lab's namespace of a name, or nil.

@@ -323,9 +323,9 @@ func parseRule(body []byte) (*Rule, bool) {
 				r.Dst = netip.PrefixFrom(ip, int(body[1]))
 			}
 		case nl.FRA_IIFNAME:
-			r.IIF = nl.BytesToString(v)
+			r.IIF = cstring(v)
 		case nl.FRA_OIFNAME:
-			r.OIF = nl.BytesToString(v)
+			r.OIF = cstring(v)
 		case nl.FRA_FWMARK:
 			r.Mark, r.HasMark = u32(v), true
 		case nl.FRA_FWMASK:

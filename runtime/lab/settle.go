@@ -167,15 +167,16 @@ func (ns *Namespace) receivesIPv6() bool {
 	return true
 }
 
-// acceptLinkLocal replaces tentative link-local addresses by the same without
-// duplicate address detection.
+// acceptLinkLocal replaces the link-local addresses that the kernel made by the
+// same without duplicate address detection, also where that has just ended: what
+// a lab looks like must not depend on how fast the machine is.
 func (k *Link) acceptLinkLocal(ctx context.Context) {
 	raw, err := k.ns.rawAddrs(unix.AF_INET6)
 	if err != nil {
 		return
 	}
 	for _, a := range raw {
-		if a.index != k.index || a.flags&unix.IFA_F_TENTATIVE == 0 || !a.IP.IsLinkLocalUnicast() {
+		if a.index != k.index || a.flags&unix.IFA_F_NODAD != 0 || !a.IP.IsLinkLocalUnicast() {
 			continue
 		}
 		spec := AddrSpec{Prefix: netip.PrefixFrom(a.IP, a.PrefixLen), Scope: -1, NoDAD: true}

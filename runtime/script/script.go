@@ -69,10 +69,12 @@ type Runner struct {
 	options Options
 	env     *builtins.Env
 	names   starlark.StringDict
-	sources map[string][]string // the lines of each file
-	files   map[string]*syntax.File
-	modules map[string]*module // by path
-	loaded  map[string]*module // by the name in the load statement
+	// override changes what is predeclared; nil outside tests.
+	override func(starlark.StringDict)
+	sources  map[string][]string // the lines of each file
+	files    map[string]*syntax.File
+	modules  map[string]*module // by path
+	loaded   map[string]*module // by the name in the load statement
 }
 
 // module is a loaded file: running, or done.
@@ -109,6 +111,9 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 		Failed: r.options.Failed, Note: r.options.Note, Place: r.named}
 	r.env.NewThread = func(name string) *starlark.Thread { return r.thread(name, fail) }
 	r.names = builtins.New(r.env)
+	if r.override != nil {
+		r.override(r.names)
+	}
 	go r.watchMemory(ctx, fail)
 	defer r.watchEnd(ctx)()
 

@@ -1,0 +1,125 @@
+package script_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"go.starlark.net/starlark"
+
+	"nsscript/builtins"
+)
+
+func languagePage(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../docs/language.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile("(?s)```.*?```").ReplaceAllString(string(b), "")
+}
+
+// TestLanguageNames: docs/language.md mentions every builtin, and no other.
+func TestLanguageNames(t *testing.T) {
+	page := languagePage(t)
+	code := strings.Join(regexp.MustCompile("`[^`]+`").FindAllString(page, -1), "\n")
+	for _, s := range builtins.Specs() {
+		name := strings.Replace(s.Name, "require", "expect", 1)
+		if !regexp.MustCompile(`(^|[^\w.])` + regexp.QuoteMeta(name) + `($|[^\w])`).MatchString(code) {
+			t.Errorf("docs/language.md does not mention %s", s.Name)
+		}
+	}
+	index := builtins.Index()
+	for _, m := range regexp.MustCompile(`(^|[^\w."])([a-z_]+(?:\.[a-z_]+)?)\(`).FindAllStringSubmatch(code, -1) {
+		name := m[2]
+		if s, _ := builtins.Find(name); s != nil || starlark.Universe.Has(name) || strings.Contains(index, "\n  "+name+" ") {
+			continue
+		}
+		t.Errorf("docs/language.md mentions %s(), which there is not", name)
+	}
+}
+
+// TestLanguageParams: each keyword in a call that docs/language.md shows exists.
+func TestLanguageParams(t *testing.T) {
+	calls := regexp.MustCompile("`([a-z_.]+)\\(([^`]*)\\)")
+	keyword := regexp.MustCompile(`([a-z_]+)=`)
+	for _, m := range calls.FindAllStringSubmatch(languagePage(t), -1) {
+		s, _ := builtins.Find(m[1])
+		if s == nil {
+			continue
+		}
+		args := regexp.MustCompile(`hop\([^)]*\)`).ReplaceAllString(m[2], "")
+		for _, k := range keyword.FindAllStringSubmatch(args, -1) {
+			if !slices.ContainsFunc(s.Params, func(p builtins.Param) bool { return p.Name == k[1] }) {
+				t.Errorf("docs/language.md: %s has no %s=", s.Name, k[1])
+			}
+		}
+	}
+}
+
+// TestLanguageFields: the table of fields is what dir() of such values says.
+func TestLanguageFields(t *testing.T) {
+	o := job{Path: "fields.star", Source: `
+blue = netns("blue")
+a, b = veth("a", "b", peer_ns=blue, addr="10.0.0.1/24", peer_addr="10.0.0.2/24", up=True)
+def show(name, *values):
+    names = {}
+    for v in values:
+        for n in dir(v):
+            names[n] = True
+    print(name + ": " + " ".join(sorted(names)))
+show("netns", blue)
+show("link", a)
+show("bridge", bridge("br0"))
+show("stats", a.stats)
+show("address", a.addrs[0])
+show("route", root.routes[0])
+show("hop", hop(dev=a))
+show("rule", root.rules[0])
+show("neighbor", neighbor(a, "10.0.0.9", "02:00:00:00:00:09"))
+show("exec result", exec_in(root, "true"))
+show("process", spawn(root, "true"))
+show("ping", ping(root, b))
+show("match", re.search("a", "a"))
+show("error", catch(lambda: 1 // 0))
+`}.start(t)
+	if o.Ended != "" {
+		t.Fatal(o.Reports)
+	}
+	fields := map[string]string{}
+	for _, line := range strings.Split(strings.TrimSpace(o.Out), "\n") {
+		name, list, _ := strings.Cut(line, ": ")
+		fields[name] = list
+	}
+	// A bridge's are those of a link and its own.
+	own := strings.Fields(fields["bridge"])
+	own = slices.DeleteFunc(own, func(n string) bool { return slices.Contains(strings.Fields(fields["link"]), n) })
+	fields["bridge"] = strings.Join(own, " ")
+	seen := map[string]bool{}
+	_, table, _ := strings.Cut(languagePage(t), "## Fields of results")
+	for _, m := range regexp.MustCompile("(?m)^\\| ([a-z ]+) \\| (.*) \\|$").FindAllStringSubmatch(table, -1) {
+		if m[1] == "value" {
+			continue
+		}
+		var names []string
+		for _, q := range regexp.MustCompile("`([^`]*)`").FindAllStringSubmatch(m[2], -1) {
+			for _, n := range strings.Fields(q[1]) {
+				n, _, _ = strings.Cut(n, "(")
+				names = append(names, n)
+			}
+		}
+		sort.Strings(names)
+		seen[m[1]] = true
+		if got := strings.Join(names, " "); got != fields[m[1]] {
+			t.Errorf("docs/language.md says of %s\n     %s\nit is %s", m[1], got, fields[m[1]])
+		}
+	}
+	for name, list := range fields {
+		if !seen[name] {
+			t.Errorf("docs/language.md lacks\n| %s | `%s` |", name, list)
+		}
+	}
+}
