@@ -85,7 +85,7 @@ var processMethods = []*Spec{
 
 var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error){
 	"process.stop": func(c *Call, p *process.Process) (v starlark.Value, err error) {
-		c.Blocking(func() { err = p.Stop(c.Ctx, get(c, "timeout", 2*time.Second)) })
+		c.Blocking(func() { err = c.Env.Lab.Stop(c.Ctx, p, get(c, "timeout", 2*time.Second)) })
 		return nil, err
 	},
 	"process.wait": func(c *Call, p *process.Process) (starlark.Value, error) {
@@ -103,7 +103,7 @@ var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error)
 		return starlark.MakeInt(code), nil
 	},
 	"process.signal": func(c *Call, p *process.Process) (starlark.Value, error) {
-		return nil, p.Signal(syscall.Signal(get(c, "signal", 0)))
+		return nil, c.Env.Lab.Signal(c.Ctx, p, syscall.Signal(get(c, "signal", 0)))
 	},
 }
 

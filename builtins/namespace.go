@@ -236,7 +236,7 @@ func (c *Call) delete(v starlark.Value) error {
 		return v.link.Delete(c.Ctx)
 	case *Process:
 		var err error
-		c.Blocking(func() { err = v.process.Stop(c.Ctx, 2*time.Second) })
+		c.Blocking(func() { err = c.Env.Lab.Stop(c.Ctx, v.process, 2*time.Second) })
 		return err
 	case *Record:
 		switch o := v.object.(type) {

@@ -83,6 +83,10 @@ func Line(e event.Event) string {
 		return program(e, quotePrintable) + " &"
 	case "ping":
 		return join(ping(e), quotePrintable)
+	case "process stop":
+		return "kill " + e.Get("pid")
+	case "process signal":
+		return "kill -" + e.Get("signal") + " " + e.Get("pid")
 	}
 	var lines []string
 	for _, c := range render(e, false) {

@@ -68,6 +68,9 @@ func runProgram(e event.Event) string {
 	}
 	if spawned {
 		line += " &"
+		if pid := e.Get("pid"); pid != "" {
+			line += " " + variable(e) + "=$!"
+		}
 	} else if failed(e) {
 		line += " || true"
 	}
@@ -103,4 +106,16 @@ func ping(e event.Event) []string {
 		w = append(w, "-M", "do")
 	}
 	return append(w, e.Get("dst"))
+}
+
+// variable is the shell variable that holds the pid of a spawned program.
+func variable(e event.Event) string { return "p" + e.Get("pid") }
+
+// signal is the command that ends or signals a spawned program in a script.
+func signal(e event.Event) string {
+	pid := "$" + variable(e)
+	if e.Op == "process signal" {
+		return "kill -" + e.Get("signal") + " " + pid
+	}
+	return "kill " + pid + "; wait " + pid + " || true"
 }

@@ -74,6 +74,9 @@ func (s *script) event(e event.Event) {
 	case e.Op == "ping":
 		s.line(comment(Line(e)))
 		return
+	case e.Op == "process stop", e.Op == "process signal":
+		s.line(signal(e))
+		return
 	case e.Op == "exec", e.Op == "spawn":
 		if failed(e) {
 			s.line(comment("exit status " + e.Get("code") + ":"))

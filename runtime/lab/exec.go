@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,14 +48,34 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec) (*process.Proces
 	s.DieWithParent = ns.lab.options.Host
 	start := time.Now()
 	p, err := process.Start(ns.do, s)
-	ns.emitExec(ctx, "spawn", start, err, s)
 	if err != nil {
+		ns.emitExec(ctx, "spawn", start, err, s)
 		return nil, ns.execError(err, s, process.Result{})
 	}
+	ns.emitExec(ctx, "spawn", start, nil, s, arg("pid", strconv.Itoa(p.Pid())))
 	ns.lab.mu.Lock()
 	ns.lab.procs = append(ns.lab.procs, p)
 	ns.lab.mu.Unlock()
 	return p, nil
+}
+
+// Stop asks a spawned process to end and kills it after grace.
+func (l *Lab) Stop(ctx context.Context, p *process.Process, grace time.Duration) error {
+	if !p.Running() {
+		return nil
+	}
+	start := time.Now()
+	err := p.Stop(ctx, grace)
+	l.emit(ctx, "process stop", nil, start, err, arg("pid", strconv.Itoa(p.Pid())))
+	return err
+}
+
+// Signal sends a signal to a spawned process's group.
+func (l *Lab) Signal(ctx context.Context, p *process.Process, s syscall.Signal) error {
+	start := time.Now()
+	err := p.Signal(s)
+	l.emit(ctx, "process signal", nil, start, err, arg("pid", strconv.Itoa(p.Pid())), arg("signal", strconv.Itoa(int(s))))
+	return err
 }
 
 func (ns *Namespace) emitExec(ctx context.Context, op string, start time.Time, err error, s process.Spec, more ...event.Arg) {
