@@ -289,8 +289,9 @@ for i in range(20):
     _, p = veth("eth0", "p%d" % i, ns=netns("n%d" % i), peer_ns=hub, addr="10.0.0.%d/24" % (i + 1), up=True)
     set_link(p, master=br)
 x, y = veth("m0", "y")
-addr(x, "10.5.0.1/24"); up(x, y)
-rename(y, "k0")
+addr(x, "10.5.0.1/24")
+rename(y, "k0") # down: kernels before 6.2 rename no other
+up(x, y)
 sysctl(root, "net.ipv4.ip_forward", 1)
 sysctl(root, "net.ipv6.conf.all.forwarding", 1)
 sysctl(root, "net.ipv4.conf.all.rp_filter", 2)

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nsscript/builtins"
 )
 
 var binary string
@@ -663,46 +665,74 @@ func sections(out string) map[string]string {
 func TestExplained(t *testing.T) {
 	needs(t, "iproute2", "ip", "bridge")
 	needs(t, "util-linux", "unshare", "mount")
-	eachExample(t, func(t *testing.T, name string) {
-		// A program in a namespace first lets links and addresses settle, which
-		// the explained script has to do as well.
-		each := "\nfor _ns in [root] + namespaces():\n    print(\"@@ %s\\n%s\" % (_ns.name, exec_in(_ns, %s).stdout))\nprint(\"@@ \")\n"
-		ours := run(t, source(t, name)+strings.Replace(each, "exec_in(_ns, %s)", "exec_in(_ns, "+strconv.Quote(dump)+")", 1), binary, "-")
-		if ours.code != 0 {
-			t.Fatalf("exit status %d, want 0\n%s", ours.code, ours.stderr)
+	eachExample(t, func(t *testing.T, name string) { explained(t, source(t, name)) })
+}
+
+// TestExplainedBuiltins proves the same of the example of every builtin that
+// changes a lab.
+func TestExplainedBuiltins(t *testing.T) {
+	needs(t, "iproute2", "ip", "bridge")
+	needs(t, "util-linux", "unshare", "mount")
+	limit := make(chan struct{}, 2)
+	for _, s := range builtins.Specs() {
+		switch s.Family {
+		case "Namespaces and processes", "Links", "Addresses, routes, neighbours", "Probes":
+		default:
+			continue
 		}
-		exact := run(t, source(t, name)+strings.Replace(each, "exec_in(_ns, %s)", `exec_in(_ns, ["true"])`, 1), binary, "explain", "--exact", "-")
-		if exact.code != 0 {
-			t.Fatalf("explain: exit status %d, want 0\n%s", exact.code, exact.stderr)
+		if s.Example == "" {
+			continue
 		}
-		theirs := run(t, "", append(private(), "sh", "-c", `PATH=$PATH:/usr/sbin:/sbin
-			mount -t tmpfs tmpfs /run && mkdir -p /run/netns && sh -c "$1$3" >&2 || exit 1
-			echo "@@ root"; sh -c "$2"
-			for ns in $(ls /run/netns); do echo "@@ $ns"; ip netns exec "$ns" sh -c "$2"; done`, "sh", exact.stdout, dump, "\n"+cleanedUp)...)
-		if theirs.code != 0 {
-			t.Fatalf("the script of explain --exact: exit status %d, want 0\n%s\n%s", theirs.code, exact.stdout, theirs.stderr)
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			limit <- struct{}{}
+			defer func() { <-limit }()
+			explained(t, s.Example)
+		})
+	}
+}
+
+// explained compares the lab of a script with that of its explanation.
+func explained(t *testing.T, script string) {
+	t.Helper()
+	// A program in a namespace first lets links and addresses settle, which
+	// the explained script has to do as well.
+	each := "\nfor _ns in [root] + namespaces():\n    print(\"@@ %s\\n%s\" % (_ns.name, exec_in(_ns, %s).stdout))\nprint(\"@@ \")\n"
+	ours := run(t, script+strings.Replace(each, "exec_in(_ns, %s)", "exec_in(_ns, "+strconv.Quote(dump)+")", 1), binary, "-")
+	if ours.code != 0 {
+		t.Fatalf("exit status %d, want 0\n%s", ours.code, ours.stderr)
+	}
+	exact := run(t, script+strings.Replace(each, "exec_in(_ns, %s)", `exec_in(_ns, ["true"])`, 1), binary, "explain", "--exact", "-")
+	if exact.code != 0 {
+		t.Fatalf("explain: exit status %d, want 0\n%s", exact.code, exact.stderr)
+	}
+	theirs := run(t, "", append(private(), "sh", "-c", `PATH=$PATH:/usr/sbin:/sbin
+		mount -t tmpfs tmpfs /run && mkdir -p /run/netns && sh -c "$1$3" >&2 || exit 1
+		echo "@@ root"; sh -c "$2"
+		for ns in $(ls /run/netns); do echo "@@ $ns"; ip netns exec "$ns" sh -c "$2"; done`, "sh", exact.stdout, dump, "\n"+cleanedUp)...)
+	if theirs.code != 0 {
+		t.Fatalf("the script of explain --exact: exit status %d, want 0\n%s\n%s", theirs.code, exact.stdout, theirs.stderr)
+	}
+	got, want := sections(ours.stdout), sections(theirs.stdout)
+	if len(got) == 0 {
+		t.Fatal("nothing was read")
+	}
+	for what := range want {
+		if _, ok := got[what]; !ok {
+			t.Errorf("only iproute2 has %s", what)
 		}
-		got, want := sections(ours.stdout), sections(theirs.stdout)
-		if len(got) == 0 {
-			t.Fatal("nothing was read")
+	}
+	for what, text := range got {
+		other, ok := want[what]
+		switch {
+		case !ok:
+			t.Errorf("only nsscript has %s", what)
+		case strings.HasSuffix(what, "sysctl"):
+			same(t, what, settings(text), settings(other))
+		default:
+			same(t, what, entries(t, what, text), entries(t, what, other))
 		}
-		for what := range want {
-			if _, ok := got[what]; !ok {
-				t.Errorf("only iproute2 has %s", what)
-			}
-		}
-		for what, text := range got {
-			other, ok := want[what]
-			switch {
-			case !ok:
-				t.Errorf("only nsscript has %s", what)
-			case strings.HasSuffix(what, "sysctl"):
-				same(t, what, settings(text), settings(other))
-			default:
-				same(t, what, entries(t, what, text), entries(t, what, other))
-			}
-		}
-	})
+	}
 }
 
 // private is a command that runs another one in namespaces of its own.
