@@ -246,10 +246,16 @@ func (ns *testNS) settle(name string) {
 	ns.t.Helper()
 	link, err := ns.link.LinkByName(name)
 	ns.must(err, "settle "+name)
-	for range 1000 {
+	for range 5000 {
+		// Some kernels take a second to announce a carrier, and the link-local
+		// address comes after that.
+		link, err = ns.link.LinkByName(name)
+		ns.must(err, "settle "+name)
 		addrs, err := ns.link.AddrList(link, unix.AF_INET6)
 		ns.must(err, "addresses of "+name)
-		if !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
+		announced := link.Attrs().OperState == netlink.OperUp &&
+			slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
+		if announced && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
 			// The flag goes before the local route comes: a request that takes
 			// the rtnl lock waits for the worker.
 			ns.must(ns.link.LinkSetUp(link), "settle "+name)
