@@ -168,7 +168,7 @@ func inspect(t *testing.T, exact bool) {
 		{"ip -n A -o link show veth0", []string{"veth0@if", " mtu 1400 ", " qlen 5"}},
 		{"ip -n B -o link show veth1", []string{"veth1@if", " mtu 1300 ", " qlen 6"}},
 		{"ip -n A -d link show br0", []string{" forward_delay 400 ", " hello_time 100 ", " max_age 600 ", " ageing_time 30000 ", " priority 100 ", " group_fwd_mask 0x8 ", " mcast_snooping 0 "}},
-		{"ip -n A -4 addr show dev veth0", []string{"inet 10.1.0.1/24 scope global veth0", "10.1.4.1/24", "valid_lft 600sec preferred_lft 600sec"}},
+		{"ip -n A -4 addr show dev veth0", []string{"inet 10.1.0.1/24 scope global veth0", "inet 10.1.4.1/24 scope global dynamic veth0"}},
 		{"ip -n A -6 addr show dev veth0", []string{"fd01::1/64 scope global nodad", "fe80::7/64 scope link nodad"}},
 		{"ip -n A -4 route show table all", []string{
 			"default via inet6 fe80::5 dev veth0 metric 3", "10.9.1.0/24 dev veth0 proto 77 \n", "blackhole 10.9.3.0/24 metric 7",

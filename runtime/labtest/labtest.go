@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"nsscript/runtime/netns"
@@ -31,6 +32,12 @@ var noSandbox error
 // this machine does not allow one, the tests run where they are, and those that
 // Need("sandbox") are skipped.
 func Main(m *testing.M) {
+	if fuzzing() && !sandbox.Inside() {
+		// The fuzzer talks to its workers by descriptors that another start of
+		// the program would lose.
+		noSandbox = errors.New("no private lab while fuzzing")
+		Outside(m)
+	}
 	if !sandbox.Inside() {
 		status, err := runInside()
 		if err == nil {
@@ -52,6 +59,16 @@ func Main(m *testing.M) {
 	}()
 	entered.Reap(done)
 	entered.Exit(status)
+}
+
+// fuzzing tells whether this is `go test -fuzz`, or one of its workers.
+func fuzzing() bool {
+	for _, a := range os.Args {
+		if strings.HasPrefix(a, "-test.fuzz=") || a == "-test.fuzzworker" {
+			return true
+		}
+	}
+	return false
 }
 
 // Outside runs a package's tests on the machine itself. They may look at it, and
