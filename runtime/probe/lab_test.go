@@ -244,12 +244,10 @@ func join(a *testNS, aName string, aAddrs []string, b *testNS, bName string, bAd
 // with accept_dad=0; with IFA_F_NODAD they do not even look tentative.
 func (ns *testNS) settle(name string) {
 	ns.t.Helper()
-	link, err := ns.link.LinkByName(name)
-	ns.must(err, "settle "+name)
 	for range 5000 {
 		// Some kernels take a second to announce a carrier, and the link-local
 		// address comes after that.
-		link, err = ns.link.LinkByName(name)
+		link, err := ns.link.LinkByName(name)
 		ns.must(err, "settle "+name)
 		addrs, err := ns.link.AddrList(link, unix.AF_INET6)
 		ns.must(err, "addresses of "+name)

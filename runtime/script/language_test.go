@@ -100,7 +100,7 @@ show("error", catch(lambda: 1 // 0))
 	fields["bridge"] = strings.Join(own, " ")
 	seen := map[string]bool{}
 	_, table, _ := strings.Cut(languagePage(t), "## Fields of results")
-	for _, m := range regexp.MustCompile("(?m)^\\| ([a-z ]+) \\| (.*) \\|$").FindAllStringSubmatch(table, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z ]+) \| (.*) \|$`).FindAllStringSubmatch(table, -1) {
 		if m[1] == "value" {
 			continue
 		}
