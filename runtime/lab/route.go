@@ -42,61 +42,6 @@ type Route struct {
 	Cloned bool // from the cache of exceptions
 }
 
-// routeTypes are the names of `ip route`.
-var routeTypes = []string{"none", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve"}
-
-// RouteType returns the RTN_ number of a type by name.
-func RouteType(name string) (int, error) {
-	for i, n := range routeTypes[:10] {
-		if n == name && i > 0 {
-			return i, nil
-		}
-	}
-	return 0, Usage("types are "+strings.Join(routeTypes[1:10], ", "), "%q is no type of route", name)
-}
-
-// TypeName is the route's type as `ip` prints it.
-func (r *Route) TypeName() string { return nameOf(routeTypes, r.Type) }
-
-var protocols = map[int]string{
-	0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp",
-	186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp", 8: "gated", 10: "mrt", 13: "dnrouted",
-	14: "xorp", 15: "ntk", 17: "mrouted", 42: "babel",
-}
-
-// ProtoName is who made the route, as `ip` prints it (/etc/iproute2/rt_protos).
-func (r *Route) ProtoName() string {
-	if n, ok := protocols[r.Proto]; ok {
-		return n
-	}
-	return strconv.Itoa(r.Proto)
-}
-
-var tables = map[string]int{"default": unix.RT_TABLE_DEFAULT, "main": unix.RT_TABLE_MAIN, "local": unix.RT_TABLE_LOCAL}
-
-// Table returns the number of a routing table by name ("main", "local",
-// "default") or number.
-func Table(name string) (int, error) {
-	if n, ok := tables[name]; ok {
-		return n, nil
-	}
-	n, err := strconv.ParseUint(name, 10, 32)
-	if err != nil {
-		return 0, Usage(`use a number, "main", "local" or "default"`, "%q is no routing table", name)
-	}
-	return int(n), nil
-}
-
-// TableName is how `ip` prints a table.
-func TableName(n int) string {
-	for name, number := range tables {
-		if number == n {
-			return name
-		}
-	}
-	return strconv.Itoa(n)
-}
-
 // DstString is the destination as `ip` prints it: "default" for all.
 func (r *Route) DstString() string {
 	if r.Dst.Bits() == 0 {
