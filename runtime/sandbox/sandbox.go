@@ -23,6 +23,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -77,6 +78,10 @@ func Inside() bool { return os.Getenv(marker) != "" }
 // what the inner process exited with.
 func Run(o Options) (status int, err error) {
 	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr, Message: o.Message}
+	// From now on, so that no signal finds the inner process without us.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
 	var ids *idMaps
 	rootless := os.Geteuid() != 0
 	if rootless {
@@ -90,7 +95,7 @@ func Run(o Options) (status int, err error) {
 	if err != nil {
 		return 0, diagnose(err, os.ReadFile)
 	}
-	return in.wait()
+	return in.wait(signals)
 }
 
 // inner is the running inner process as the outer one sees it.
@@ -98,6 +103,8 @@ type inner struct {
 	cmd      *exec.Cmd
 	lifeline *os.File
 	crash    *os.File // what the Go runtime wrote to descriptor 2; or nil
+	// interrupted is set when somebody asked for the end.
+	interrupted atomic.Bool
 }
 
 // start starts the inner process.
@@ -172,17 +179,15 @@ func (in *inner) close() {
 var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
 
 // wait waits for the inner process, passing signals on.
-func (in *inner) wait() (int, error) {
+func (in *inner) wait(signals <-chan os.Signal) (int, error) {
 	defer in.close()
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, forwarded...)
-	defer signal.Stop(signals)
 	done := make(chan struct{})
 	defer close(done)
 	go func() {
 		for {
 			select {
 			case s := <-signals:
+				in.interrupted.CompareAndSwap(false, s == unix.SIGINT || s == unix.SIGTERM || s == unix.SIGHUP)
 				_ = in.cmd.Process.Signal(s)
 			case <-done:
 				return
@@ -207,6 +212,9 @@ func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
 	if ws.Exited() && in.announced() {
 		os.Stderr.Write(words) // not a crash, yet somebody wrote there: lose nothing
 		return ws.ExitStatus(), nil
+	}
+	if in.interrupted.Load() && ws.Exited() {
+		return 128 + int(unix.SIGINT), nil // it came before the inner process could be told
 	}
 	return 0, &Crash{Status: ws, Words: string(words)}
 }
