@@ -221,3 +221,26 @@ export TMPDIR=/run/tmp`))
 		t.Errorf("the lab sees all of the machine's /run: %s", o.stdout)
 	}
 }
+
+// TestInterruptedEarly: a signal that comes while the lab is being made is not
+// lost, though its pid 1 has no handler yet.
+func TestInterruptedEarly(t *testing.T) {
+	labtest.Need(t, "sandbox")
+	script := scriptFile(t, "sleep(600)")
+	for delay := time.Duration(0); delay < 20*time.Millisecond; delay += time.Millisecond {
+		cmd := nsscript(t, script)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		code := await(t, cmd)
+		ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		// Before the runtime has started, the signal itself ends the process.
+		if code != exitInterrupted && ws.Signal() != unix.SIGINT {
+			t.Errorf("after %v: exit status %d", delay, code)
+		}
+	}
+}

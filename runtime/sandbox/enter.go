@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,11 @@ type State struct {
 	// Message is what the outer process said in its Options.
 	Message string
 
-	lifeline *os.File
+	// Interrupted is closed when the user asks the outer process for the end.
+	Interrupted <-chan struct{}
+
+	lifeline  *os.File
+	interrupt func() // closes Interrupted
 }
 
 // Enter makes the inner process the lab's: ids, mounts, standard error. Call it
@@ -38,6 +43,8 @@ func Enter() (*State, error) {
 		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
 	}
 	st := &State{Message: cfg.Message, lifeline: os.NewFile(lifelineFD, "lifeline")}
+	interrupted := make(chan struct{})
+	st.Interrupted, st.interrupt = interrupted, sync.OnceFunc(func() { close(interrupted) })
 	if !cfg.RawStderr {
 		unix.CloseOnExec(stderrFD)
 		os.Stderr = os.NewFile(stderrFD, "/dev/stderr")
@@ -60,9 +67,14 @@ func Enter() (*State, error) {
 
 // takeIDs waits until the outer process has mapped the ids and becomes root.
 func (st *State) takeIDs() error {
-	var b [1]byte
-	if n, err := st.lifeline.Read(b[:]); n != 1 {
-		return fmt.Errorf("no ids came from the outer process: %w", err)
+	b := [1]byte{sayInterrupt}
+	for b[0] != sayIDs {
+		if n, err := st.lifeline.Read(b[:]); n != 1 {
+			return fmt.Errorf("no ids came from the outer process: %w", err)
+		}
+		if b[0] == sayInterrupt {
+			st.interrupt()
+		}
 	}
 	if err := unix.Setresgid(0, 0, 0); err != nil {
 		return fmt.Errorf("setresgid: %w", err)
@@ -79,6 +91,9 @@ func (st *State) dieWithOuter() {
 	var b [1]byte
 	for {
 		n, err := st.lifeline.Read(b[:])
+		if n == 1 && b[0] == sayInterrupt {
+			st.interrupt()
+		}
 		if n == 0 && err != nil && !errors.Is(err, unix.EINTR) {
 			os.Exit(137)
 		}

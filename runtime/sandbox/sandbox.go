@@ -39,6 +39,12 @@ const (
 	stderrFD   = 4 // the user's stderr; absent with Options.RawStderr
 )
 
+// What the outer process says on the lifeline.
+const (
+	sayIDs       = 0 // the ids are mapped
+	sayInterrupt = 1 // the user asks for the end
+)
+
 // namespaces is what the inner process gets, beside a user namespace.
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
@@ -150,7 +156,7 @@ func start(cfg config, userns bool, ids *idMaps) (*inner, error) {
 			in.close()
 			return nil, err
 		}
-		_, _ = in.lifeline.Write([]byte{0})
+		_, _ = in.lifeline.Write([]byte{sayIDs})
 	}
 	return in, nil
 }
@@ -178,6 +184,17 @@ func (in *inner) close() {
 // process and means for the lab.
 var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
 
+// interrupt says on the lifeline that somebody asks for the end: a signal that
+// comes before the inner process has a handler is lost, since it is a pid 1.
+func (in *inner) interrupt(s os.Signal) {
+	if s != unix.SIGINT && s != unix.SIGTERM && s != unix.SIGHUP && s != unix.SIGQUIT {
+		return
+	}
+	if in.interrupted.CompareAndSwap(false, true) {
+		_, _ = in.lifeline.Write([]byte{sayInterrupt})
+	}
+}
+
 // wait waits for the inner process, passing signals on.
 func (in *inner) wait(signals <-chan os.Signal) (int, error) {
 	defer in.close()
@@ -187,7 +204,7 @@ func (in *inner) wait(signals <-chan os.Signal) (int, error) {
 		for {
 			select {
 			case s := <-signals:
-				in.interrupted.CompareAndSwap(false, s == unix.SIGINT || s == unix.SIGTERM || s == unix.SIGHUP)
+				in.interrupt(s)
 				_ = in.cmd.Process.Signal(s)
 			case <-done:
 				return
