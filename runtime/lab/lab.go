@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -81,6 +82,9 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	l.Root = &Namespace{lab: l, Path: "/proc/1/ns/net", conn: c, root: true, dad: o.Host}
+	if self, err := os.Readlink("/proc/self"); err == nil && !o.Host {
+		l.Root.Path = "/proc/" + self + "/ns/net" // another number in an outer /proc
+	}
 	if l.Root.id, err = netns.IDOf(fd); err != nil {
 		return nil, err
 	}

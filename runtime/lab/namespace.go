@@ -179,7 +179,7 @@ func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 		return l.Root, nil // also where /proc is an outer one, with another pid 1
 	}
 	if s.PID != 0 {
-		path = fmt.Sprintf("/proc/%d/ns/net", s.PID)
+		path = procDir(s.PID) + "/ns/net"
 	}
 	fd, err := netns.Open(path)
 	if errors.Is(err, os.ErrNotExist) && s.PID != 0 {
@@ -217,6 +217,34 @@ func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 		l.spaces = append(l.spaces, ns)
 	}
 	return ns, nil
+}
+
+// procDir is the directory of a process of the lab. Where the lab has to use an
+// outer /proc, which counts its processes otherwise, the process is the one
+// whose innermost id (NSpid of proc(5)) is pid and that is in our pid namespace.
+func procDir(pid int) string {
+	dir := fmt.Sprintf("/proc/%d", pid)
+	if self, err := os.Readlink("/proc/self"); err != nil || self == strconv.Itoa(os.Getpid()) {
+		return dir
+	}
+	ours, _ := os.Readlink("/proc/self/ns/pid")
+	statuses, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, path := range statuses {
+		b, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(b), "\t"+strconv.Itoa(pid)+"\n") {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			ids, ok := strings.CutPrefix(line, "NSpid:")
+			if !ok || !strings.HasSuffix(strings.TrimSpace(ids), "\t"+strconv.Itoa(pid)) {
+				continue
+			}
+			if theirs, err := os.Readlink(filepath.Dir(path) + "/ns/pid"); err == nil && theirs == ours {
+				return filepath.Dir(path)
+			}
+		}
+	}
+	return "/proc/no-process-" + strconv.Itoa(pid)
 }
 
 // unpin makes the handle of a process's namespace let it go: such a namespace
