@@ -376,12 +376,16 @@ func setLink(c *Call) (starlark.Value, error) {
 }
 
 func (c *Call) setUp(up bool) error {
-	for _, k := range all[*lab.Link](c, "links") {
-		if err := k.SetUp(c.Ctx, up); err != nil {
-			return err
+	links := all[*lab.Link](c, "links")
+	var err error
+	c.Blocking(func() {
+		for _, k := range links {
+			if err = k.SetUp(c.Ctx, up); err != nil {
+				return
+			}
 		}
-	}
-	return nil
+	})
+	return err
 }
 
 func newBridge(c *Call) (starlark.Value, error) {

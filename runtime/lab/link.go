@@ -322,6 +322,11 @@ func (k *Link) SetUp(ctx context.Context, up bool) error {
 	if err := k.check(); err != nil {
 		return err
 	}
+	if !up {
+		// What the kernel does because a link came up (its IPv6 addresses) must
+		// not depend on how soon afterwards it goes down.
+		k.ns.lab.Settle(ctx)
+	}
 	var flags uint32
 	word := "down"
 	if up {
