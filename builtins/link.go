@@ -100,6 +100,9 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 		}
 		return l.env.addrRows(nil, addrs)
 	}
+	if name == "state" || name == "flags" || name == "carrier" {
+		l.env.Lab.Settle(l.env.Ctx) // after up(), the kernel needs a moment
+	}
 	info, err := l.link.Info()
 	if err != nil {
 		return nil, err

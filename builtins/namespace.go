@@ -85,12 +85,14 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 	case "path":
 		return starlark.String(n.ns.Path), nil
 	case "links":
+		n.env.Lab.Settle(n.env.Ctx) // after up(), the kernel needs a moment
 		links, infos, err := n.ns.Links()
 		if err != nil {
 			return nil, err
 		}
 		return n.env.linkRows(links, infos), nil
 	case "addrs":
+		n.env.Lab.Settle(n.env.Ctx)
 		addrs, err := n.ns.Addrs(nil)
 		if err != nil {
 			return nil, err

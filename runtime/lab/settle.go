@@ -78,7 +78,9 @@ func (k *Link) settled() bool {
 		return true // nothing will happen by itself
 	}
 	if !info.Carrier {
-		return info.State != "up" // the other end went down; routes have to know
+		// The other end went down, or is not up yet: what the layers above know
+		// of the carrier has to follow.
+		return info.State != "up" && (info.State != "unknown" || info.Kind != "veth")
 	}
 	if !info.Runs() {
 		// What a bridge forwards does not wait for the bridge's own link, and
