@@ -249,8 +249,7 @@ func (ns *testNS) settle(name string) {
 		// address comes after that.
 		link, err := ns.link.LinkByName(name)
 		ns.must(err, "settle "+name)
-		addrs, err := ns.link.AddrList(link, unix.AF_INET6)
-		ns.must(err, "addresses of "+name)
+		addrs := ns.addrs(link)
 		announced := link.Attrs().OperState == netlink.OperUp &&
 			slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
 		if announced && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
@@ -262,6 +261,20 @@ func (ns *testNS) settle(name string) {
 		time.Sleep(time.Millisecond)
 	}
 	ns.t.Fatalf("%s: addresses stay tentative", name)
+}
+
+// addrs lists a link's IPv6 addresses; a change during the listing repeats it.
+func (ns *testNS) addrs(link netlink.Link) []netlink.Addr {
+	ns.t.Helper()
+	for range 100 {
+		addrs, err := ns.link.AddrList(link, unix.AF_INET6)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			ns.must(err, "addresses of "+link.Attrs().Name)
+			return addrs
+		}
+	}
+	ns.t.Fatal("the addresses do not stop changing")
+	return nil
 }
 
 // pair is two namespaces joined: 10.0.1.1 and fd00:1::1 on a's eth0,

@@ -69,8 +69,7 @@ func TestPingAnswers(t *testing.T) {
 	a, b := pair(t)
 	link, err := b.link.LinkByName("eth0")
 	a.must(err, "link")
-	addrs, err := b.link.AddrList(link, unix.AF_INET6)
-	a.must(err, "addresses")
+	addrs := b.addrs(link)
 	var local string
 	for _, x := range addrs {
 		if x.IP.IsLinkLocalUnicast() {
