@@ -208,10 +208,10 @@ print(catch(lambda: exec_in(root, "echo > /run/resolv/conf")))
 	cmd := nsscript(t, "script/lab.star")
 	file := scriptFile(t, script)
 	o := runs(t, exitOK, inUserns(cmd, `mount -t tmpfs tmpfs /run
-mkdir -p /run/user/work/script /run/tmp /run/secret /run/resolv
-cp `+file+` /run/user/work/script/lab.star
-echo 'answer = 42' > /run/user/work/script/lib.star
-echo data > /run/user/work/script/data.txt
+mkdir -p /run/user/1000/script /run/tmp /run/secret /run/resolv
+cp `+file+` /run/user/1000/script/lab.star
+echo 'answer = 42' > /run/user/1000/script/lib.star
+echo data > /run/user/1000/script/data.txt
 echo '# of /run' > /run/resolv/conf
 mount --bind /run/resolv/conf /etc/resolv.conf || true
 cd /run/user/work
