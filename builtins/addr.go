@@ -73,24 +73,26 @@ func (env *Env) addrRows(ns *lab.Namespace, addrs []*lab.Address) (*Rows, error)
 
 const familyAddrs = "Addresses, routes, neighbours"
 
-var addrSpecs = []*Spec{{
-	Name: "addr", Family: familyAddrs, Returns: "address, or a list of them", Like: "ip addr add ADDRESS dev LINK",
-	Doc: "Puts addresses on a link. Without a prefix length it is the longest, as for `ip`. There is no broadcast address unless " +
-		"broadcast=\"+\" (the subnet's highest) or one is given. 127.0.0.0/8 gets scope host, others global.",
-	Params: []Param{
-		required("link", tLink, "the link"), variadic("addresses", tPrefix, "such as \"10.1.1.1/24\""),
-		keyword("peer", tPrefix, "", "the other end of a point-to-point link"),
-		keyword("scope", tScope, "", "global, site, link or host"),
-		keyword("broadcast", tString, "", "an address, or \"+\""),
-		keyword("label", tString, "", "an old-style name like eth0:1"),
-		keyword("nodad", tBool, "False", "no duplicate address detection for this one"),
-		keyword("valid", tDuration, "", "for how long it is valid; for ever unless given"),
-		keyword("preferred", tDuration, "", "for how long it is preferred"),
-	},
-	Example: "a, b = veth(\"a\", \"b\")\nx = addr(a, \"10.1.1.1/24\", broadcast=\"+\")\n" +
-		"expect.eq((x.ip, x.prefixlen, x.broadcast), (\"10.1.1.1\", 24, \"10.1.1.255\"))\nexpect.eq(a.addrs[0].cidr, \"10.1.1.1/24\")",
-	Fn: addAddr,
-}}
+func addrSpecs() []*Spec {
+	return []*Spec{{
+		Name: "addr", Family: familyAddrs, Returns: "address, or a list of them", Like: "ip addr add ADDRESS dev LINK",
+		Doc: "Puts addresses on a link. Without a prefix length it is the longest, as for `ip`. There is no broadcast address unless " +
+			"broadcast=\"+\" (the subnet's highest) or one is given. 127.0.0.0/8 gets scope host, others global.",
+		Params: []Param{
+			required("link", tLink, "the link"), variadic("addresses", tPrefix, "such as \"10.1.1.1/24\""),
+			keyword("peer", tPrefix, "", "the other end of a point-to-point link"),
+			keyword("scope", tScope, "", "global, site, link or host"),
+			keyword("broadcast", tString, "", "an address, or \"+\""),
+			keyword("label", tString, "", "an old-style name like eth0:1"),
+			keyword("nodad", tBool, "False", "no duplicate address detection for this one"),
+			keyword("valid", tDuration, "", "for how long it is valid; for ever unless given"),
+			keyword("preferred", tDuration, "", "for how long it is preferred"),
+		},
+		Example: "a, b = veth(\"a\", \"b\")\nx = addr(a, \"10.1.1.1/24\", broadcast=\"+\")\n" +
+			"expect.eq((x.ip, x.prefixlen, x.broadcast), (\"10.1.1.1\", 24, \"10.1.1.255\"))\nexpect.eq(a.addrs[0].cidr, \"10.1.1.1/24\")",
+		Fn: addAddr,
+	}}
+}
 
 func addAddr(c *Call) (starlark.Value, error) {
 	k := get[*lab.Link](c, "link", nil)

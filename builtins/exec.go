@@ -138,54 +138,56 @@ func (c *Call) processSpec() process.Spec {
 		Dir: get(c, "cwd", ""), User: get(c, "user", "")}
 }
 
-var execSpecs = []*Spec{
-	{
-		Name: "exec_in", Family: familyNamespaces, Returns: "result: code stdout stderr ok seconds argv truncated", Like: "ip netns exec NS CMD",
-		Doc: "Runs a command in a namespace and waits for its end. A nonzero exit status is an error with what it printed, unless check=False. " +
-			"After the timeout its whole process group is killed. Of each output stream 64 MiB are kept.",
-		Params: append(execParams(), keyword("timeout", tDuration, "", "at most so long"),
-			keyword("check", tBool, "True", "a nonzero exit status is an error")),
-		Example: "blue = netns(\"blue\")\nr = exec_in(blue, [\"cat\", \"/proc/net/dev\"])\nexpect.contains(r.stdout, \"lo:\")\n" +
-			"expect.eq(exec_in(blue, \"exit 3\", check=False).code, 3)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			ctx, cancel := c.within("timeout")
-			defer cancel()
-			var r process.Result
-			var err error
-			c.Blocking(func() {
-				r, err = get[*lab.Namespace](c, "ns", nil).Exec(ctx, c.processSpec(), get(c, "check", true))
-			})
-			if err != nil {
-				return nil, err
-			}
-			return c.Env.result(r), nil
+func execSpecs() []*Spec {
+	return []*Spec{
+		{
+			Name: "exec_in", Family: familyNamespaces, Returns: "result: code stdout stderr ok seconds argv truncated", Like: "ip netns exec NS CMD",
+			Doc: "Runs a command in a namespace and waits for its end. A nonzero exit status is an error with what it printed, unless check=False. " +
+				"After the timeout its whole process group is killed. Of each output stream 64 MiB are kept.",
+			Params: append(execParams(), keyword("timeout", tDuration, "", "at most so long"),
+				keyword("check", tBool, "True", "a nonzero exit status is an error")),
+			Example: "blue = netns(\"blue\")\nr = exec_in(blue, [\"cat\", \"/proc/net/dev\"])\nexpect.contains(r.stdout, \"lo:\")\n" +
+				"expect.eq(exec_in(blue, \"exit 3\", check=False).code, 3)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				ctx, cancel := c.within("timeout")
+				defer cancel()
+				var r process.Result
+				var err error
+				c.Blocking(func() {
+					r, err = get[*lab.Namespace](c, "ns", nil).Exec(ctx, c.processSpec(), get(c, "check", true))
+				})
+				if err != nil {
+					return nil, err
+				}
+				return c.Env.result(r), nil
+			},
 		},
-	},
-	{
-		Name: "spawn", Family: familyNamespaces, Returns: "process: pid argv running code output wait() stop() signal()", Like: "ip netns exec NS CMD &",
-		Doc: "Starts a command in a namespace and goes on. It ends with the lab at the latest. " +
-			"stop(timeout=\"2s\") sends SIGTERM to its process group and SIGKILL after the timeout; wait(timeout=) returns the exit status.",
-		Params:  execParams(),
-		Example: "blue = netns(\"blue\")\np = spawn(blue, [\"sleep\", \"60\"])\nexpect(p.running)\nexpect.eq(netns(pid=p.pid), blue)\np.stop()\nexpect.eq(p.running, False)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			p, err := get[*lab.Namespace](c, "ns", nil).Spawn(c.Ctx, c.processSpec())
-			if err != nil {
-				return nil, err
-			}
-			return &Process{p, c.Env}, nil
+		{
+			Name: "spawn", Family: familyNamespaces, Returns: "process: pid argv running code output wait() stop() signal()", Like: "ip netns exec NS CMD &",
+			Doc: "Starts a command in a namespace and goes on. It ends with the lab at the latest. " +
+				"stop(timeout=\"2s\") sends SIGTERM to its process group and SIGKILL after the timeout; wait(timeout=) returns the exit status.",
+			Params:  execParams(),
+			Example: "blue = netns(\"blue\")\np = spawn(blue, [\"sleep\", \"60\"])\nexpect(p.running)\nexpect.eq(netns(pid=p.pid), blue)\np.stop()\nexpect.eq(p.running, False)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				p, err := get[*lab.Namespace](c, "ns", nil).Spawn(c.Ctx, c.processSpec())
+				if err != nil {
+					return nil, err
+				}
+				return &Process{p, c.Env}, nil
+			},
 		},
-	},
-	{
-		Name: "which", Family: familyNamespaces, Returns: "the program's path, or None", Like: "command -v PROGRAM",
-		Doc:     "Finds a program in PATH: `if which(\"tcpdump\"):` guards steps that need it.",
-		Params:  []Param{required("program", tString, "its name")},
-		Example: "expect(which(\"sh\"))\nexpect.eq(which(\"no-such-program\"), None)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			path, err := exec.LookPath(get(c, "program", ""))
-			if err != nil {
-				return starlark.None, nil
-			}
-			return starlark.String(path), nil
+		{
+			Name: "which", Family: familyNamespaces, Returns: "the program's path, or None", Like: "command -v PROGRAM",
+			Doc:     "Finds a program in PATH: `if which(\"tcpdump\"):` guards steps that need it.",
+			Params:  []Param{required("program", tString, "its name")},
+			Example: "expect(which(\"sh\"))\nexpect.eq(which(\"no-such-program\"), None)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				path, err := exec.LookPath(get(c, "program", ""))
+				if err != nil {
+					return starlark.None, nil
+				}
+				return starlark.String(path), nil
+			},
 		},
-	},
+	}
 }

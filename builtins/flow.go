@@ -17,82 +17,84 @@ import (
 
 const familyFlow = "Structure of a script"
 
-var flowSpecs = []*Spec{
-	{
-		Name: "catch", Family: familyChecks, Returns: "error: message op errno kind pos hint; or None",
-		Doc:     "Calls a function and returns its error as a value, or None. It does not stop failed checks, fail() and skip().",
-		Params:  []Param{required("fn", tCallable, "the function")},
-		Example: "veth(\"a\", \"b\")\ne = catch(lambda: veth(\"a\", \"c\"))\nexpect.eq(e.errno, \"EEXIST\")\nexpect.eq(catch(lambda: None), None)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			_, err := starlark.Call(c.Thread, get[starlark.Callable](c, "fn", nil), nil, nil)
-			if err == nil {
-				return starlark.None, nil
-			}
-			if passes(err) || c.Ctx.Err() != nil {
-				return nil, err
-			}
-			return c.Env.failure(err), nil
+func flowSpecs() []*Spec {
+	return []*Spec{
+		{
+			Name: "catch", Family: familyChecks, Returns: "error: message op errno kind pos hint; or None",
+			Doc:     "Calls a function and returns its error as a value, or None. It does not stop failed checks, fail() and skip().",
+			Params:  []Param{required("fn", tCallable, "the function")},
+			Example: "veth(\"a\", \"b\")\ne = catch(lambda: veth(\"a\", \"c\"))\nexpect.eq(e.errno, \"EEXIST\")\nexpect.eq(catch(lambda: None), None)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				_, err := starlark.Call(c.Thread, get[starlark.Callable](c, "fn", nil), nil, nil)
+				if err == nil {
+					return starlark.None, nil
+				}
+				if passes(err) || c.Ctx.Err() != nil {
+					return nil, err
+				}
+				return c.Env.failure(err), nil
+			},
 		},
-	},
-	{
-		Name: "fail", Family: familyChecks,
-		Doc:    "Fails with a message, as a failed require does.",
-		Params: []Param{required("message", tString, "what is wrong")},
-		Fn: func(c *Call) (starlark.Value, error) {
-			pos, via := c.outermost()
-			f := CheckFailure{Check: "fail", Text: get(c, "message", ""), Pos: pos, Via: via}
-			if t, ok := c.Thread.Local(trialKey).(*trial); ok {
-				t.failures = append(t.failures, f)
-			} else {
-				c.Env.report(f)
-			}
-			return nil, &Stop{f.Text}
+		{
+			Name: "fail", Family: familyChecks,
+			Doc:    "Fails with a message, as a failed require does.",
+			Params: []Param{required("message", tString, "what is wrong")},
+			Fn: func(c *Call) (starlark.Value, error) {
+				pos, via := c.outermost()
+				f := CheckFailure{Check: "fail", Text: get(c, "message", ""), Pos: pos, Via: via}
+				if t, ok := c.Thread.Local(trialKey).(*trial); ok {
+					t.failures = append(t.failures, f)
+				} else {
+					c.Env.report(f)
+				}
+				return nil, &Stop{f.Text}
+			},
 		},
-	},
-	{
-		Name: "skip", Family: familyChecks,
-		Doc:    "Ends the script because it cannot run here; a script that checked nothing before exits with 4.",
-		Params: []Param{required("reason", tString, "what is missing")},
-		Fn: func(c *Call) (starlark.Value, error) {
-			return nil, &Skip{get(c, "reason", ""), c.Env.position(c.Thread)}
+		{
+			Name: "skip", Family: familyChecks,
+			Doc:    "Ends the script because it cannot run here; a script that checked nothing before exits with 4.",
+			Params: []Param{required("reason", tString, "what is missing")},
+			Fn: func(c *Call) (starlark.Value, error) {
+				return nil, &Skip{get(c, "reason", ""), c.Env.position(c.Thread)}
+			},
 		},
-	},
-	{
-		Name: "sleep", Family: familyFlow,
-		Doc:     "Waits. Other functions of parallel() go on meanwhile.",
-		Params:  []Param{required("duration", tDuration, "in seconds, or with a unit")},
-		Example: "t = now()\nsleep(\"20ms\")\nexpect.ge(now() - t, 0.02)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			whole := true
-			c.Blocking(func() { whole = sleepFor(c.Ctx, get(c, "duration", time.Duration(0))) })
-			if !whole {
-				return nil, context.Cause(c.Ctx)
-			}
-			return nil, nil
+		{
+			Name: "sleep", Family: familyFlow,
+			Doc:     "Waits. Other functions of parallel() go on meanwhile.",
+			Params:  []Param{required("duration", tDuration, "in seconds, or with a unit")},
+			Example: "t = now()\nsleep(\"20ms\")\nexpect.ge(now() - t, 0.02)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				whole := true
+				c.Blocking(func() { whole = sleepFor(c.Ctx, get(c, "duration", time.Duration(0))) })
+				if !whole {
+					return nil, context.Cause(c.Ctx)
+				}
+				return nil, nil
+			},
 		},
-	},
-	{
-		Name: "now", Family: familyFlow, Returns: "seconds, a float",
-		Doc:     "The time since the script began, by a clock that only goes forward.",
-		Example: "t = now()\nexpect.ge(now(), t)",
-		Fn:      func(c *Call) (starlark.Value, error) { return seconds(time.Since(c.Env.began)), nil },
-	},
-	{
-		Name: "param", Family: familyFlow, Returns: "the value",
-		Doc: "Declares what `nsscript FILE name=value` may set, typed by its default. A name that no param declares is an error before anything is built.",
-		Params: []Param{required("name", tString, "its name"), required("default", tAny, "the value unless set"),
-			keyword("help", tString, "", "a line for people"), keyword("cases", tAny, "", "values to test, a run each")},
-		Example: "hosts = param(\"hosts\", 4, help=\"how many\")\nexpect.eq(hosts, 4)",
-		Fn:      param,
-	},
-	{
-		Name: "parallel", Family: familyFlow, Returns: "list of results, in order",
-		Doc:    "Calls functions at once: their waiting overlaps, their evaluation does not. The first error cancels the others and is raised.",
-		Params: []Param{required("functions", listOf(tCallable, "a list of functions"), "what to call")},
-		Example: "t = now()\nexpect.eq(parallel([lambda: sleep(\"50ms\"), lambda: 7]), [None, 7])\n" +
-			"parallel([lambda: sleep(\"50ms\")] * 10)\nexpect.lt(now() - t, 0.4)",
-		Fn: parallel,
-	},
+		{
+			Name: "now", Family: familyFlow, Returns: "seconds, a float",
+			Doc:     "The time since the script began, by a clock that only goes forward.",
+			Example: "t = now()\nexpect.ge(now(), t)",
+			Fn:      func(c *Call) (starlark.Value, error) { return seconds(time.Since(c.Env.began)), nil },
+		},
+		{
+			Name: "param", Family: familyFlow, Returns: "the value",
+			Doc: "Declares what `nsscript FILE name=value` may set, typed by its default. A name that no param declares is an error before anything is built.",
+			Params: []Param{required("name", tString, "its name"), required("default", tAny, "the value unless set"),
+				keyword("help", tString, "", "a line for people"), keyword("cases", tAny, "", "values to test, a run each")},
+			Example: "hosts = param(\"hosts\", 4, help=\"how many\")\nexpect.eq(hosts, 4)",
+			Fn:      param,
+		},
+		{
+			Name: "parallel", Family: familyFlow, Returns: "list of results, in order",
+			Doc:    "Calls functions at once: their waiting overlaps, their evaluation does not. The first error cancels the others and is raised.",
+			Params: []Param{required("functions", listOf(tCallable, "a list of functions"), "what to call")},
+			Example: "t = now()\nexpect.eq(parallel([lambda: sleep(\"50ms\"), lambda: 7]), [None, 7])\n" +
+				"parallel([lambda: sleep(\"50ms\")] * 10)\nexpect.lt(now() - t, 0.4)",
+			Fn: parallel,
+		},
+	}
 }
 
 // failure is an error as a value.

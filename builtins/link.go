@@ -239,119 +239,121 @@ func (c *Call) linkSpec(prefix string) lab.LinkSpec {
 	return s
 }
 
-var linkSpecs = []*Spec{
-	{
-		Name: "veth", Family: familyLinks, Returns: "(link, link)", Like: "ip link add NAME type veth peer name PEER",
-		Doc: "Makes a pair of virtual Ethernet interfaces, a cable (veth(4)): what is sent into one end comes out of the other. " +
-			"Each end is born in its namespace; peer_ns is ns unless given. Both are down unless up=True. " +
-			"Both ends get the mtu. A name that is left out is the next free eth0, eth1 … of the namespace.",
-		Params: append(append([]Param{
-			optional("name", tLinkName, "", "the first end's name"),
-			optional("peer", tLinkName, "", "the other end's name"),
-			keyword("ns", tNetnsRef, "root", "where the first end is born"),
-			keyword("peer_ns", tNetnsRef, "ns", "where the other end is born"),
-		}, linkParams()...),
-			keyword("peer_mac", tMAC, "", "the other end's MAC address"),
-			keyword("peer_master", tLink, "", "the bridge that the other end is a port of"),
-			keyword("peer_addr", tPrefixes, "", "the other end's address or a list of them")),
-		Example: "a, b = netns(\"a\"), netns(\"b\")\n" +
-			"l, r = veth(\"l\", \"r\", ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
-			"expect.eq(l.peer, r)\nexpect.reachable(a, \"10.0.0.2\")",
-		Fn: func(c *Call) (starlark.Value, error) {
-			a, b := c.linkSpec(""), c.linkSpec("peer_")
-			a.Name, b.Name = get(c, "name", ""), get(c, "peer", "")
-			a.NS = get(c, "ns", c.Env.Lab.Root)
-			if a.Master != nil && !c.Given("ns") {
-				a.NS = a.Master.NS()
-			}
-			b.NS = get(c, "peer_ns", a.NS)
-			if b.Master != nil && !c.Given("peer_ns") {
-				b.NS = b.Master.NS()
-			}
-			ka, kb, err := c.Env.Lab.AddVeth(c.Ctx, a, b)
-			if err != nil {
-				return nil, err
-			}
-			return starlark.Tuple{&Link{ka, c.Env}, &Link{kb, c.Env}}, nil
+func linkSpecs() []*Spec {
+	return []*Spec{
+		{
+			Name: "veth", Family: familyLinks, Returns: "(link, link)", Like: "ip link add NAME type veth peer name PEER",
+			Doc: "Makes a pair of virtual Ethernet interfaces, a cable (veth(4)): what is sent into one end comes out of the other. " +
+				"Each end is born in its namespace; peer_ns is ns unless given. Both are down unless up=True. " +
+				"Both ends get the mtu. A name that is left out is the next free eth0, eth1 … of the namespace.",
+			Params: append(append([]Param{
+				optional("name", tLinkName, "", "the first end's name"),
+				optional("peer", tLinkName, "", "the other end's name"),
+				keyword("ns", tNetnsRef, "root", "where the first end is born"),
+				keyword("peer_ns", tNetnsRef, "ns", "where the other end is born"),
+			}, linkParams()...),
+				keyword("peer_mac", tMAC, "", "the other end's MAC address"),
+				keyword("peer_master", tLink, "", "the bridge that the other end is a port of"),
+				keyword("peer_addr", tPrefixes, "", "the other end's address or a list of them")),
+			Example: "a, b = netns(\"a\"), netns(\"b\")\n" +
+				"l, r = veth(\"l\", \"r\", ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
+				"expect.eq(l.peer, r)\nexpect.reachable(a, \"10.0.0.2\")",
+			Fn: func(c *Call) (starlark.Value, error) {
+				a, b := c.linkSpec(""), c.linkSpec("peer_")
+				a.Name, b.Name = get(c, "name", ""), get(c, "peer", "")
+				a.NS = get(c, "ns", c.Env.Lab.Root)
+				if a.Master != nil && !c.Given("ns") {
+					a.NS = a.Master.NS()
+				}
+				b.NS = get(c, "peer_ns", a.NS)
+				if b.Master != nil && !c.Given("peer_ns") {
+					b.NS = b.Master.NS()
+				}
+				ka, kb, err := c.Env.Lab.AddVeth(c.Ctx, a, b)
+				if err != nil {
+					return nil, err
+				}
+				return starlark.Tuple{&Link{ka, c.Env}, &Link{kb, c.Env}}, nil
+			},
 		},
-	},
-	{
-		Name: "bridge", Family: familyLinks, Returns: "link", Like: "ip link add NAME type bridge",
-		Doc: "Makes a bridge (IEEE 802.1D), a switch whose ports are the links that have it as master. " +
-			"It is down unless up=True. Options read back as attributes, times in seconds.",
-		Params: append(append([]Param{
-			optional("name", tLinkName, "", "the next free br0, br1 … unless given"),
-			keyword("ns", tNetnsRef, "root", "where it is born"),
-			keyword("ports", listOf(tLink, "a list of links"), "", "links that become its ports"),
-		}, linkParams()...),
-			keyword("stp", tBool, "False", "run the spanning tree protocol"),
-			keyword("forward_delay", tUnitDuration, "", "time in each of listening and learning, 2 to 30 s with STP"),
-			keyword("hello_time", tUnitDuration, "", "between hellos, 1 to 10 s"),
-			keyword("max_age", tUnitDuration, "", "of a hello, 6 to 40 s"),
-			keyword("ageing_time", tUnitDuration, "", "how long an address is remembered"),
-			keyword("priority", tUint16, "", "of the bridge, for the spanning tree"),
-			keyword("group_fwd_mask", tUint16, "", "link-local groups that are forwarded"),
-			keyword("vlan_filtering", tBool, "False", "obey VLAN tags; needs CONFIG_BRIDGE_VLAN_FILTERING"),
-			keyword("mcast_snooping", tBool, "True", "send groups only where they are wanted (RFC 4541)")),
-		Example: "sw = netns(\"sw\")\nbr0 = bridge(\"br0\", ns=sw, forward_delay=\"4s\", up=True)\n" +
-			"veth(\"p1\", \"eth0\", master=br0, peer_ns=root, up=True)\nexpect.eq([p.name for p in br0.ports], [\"p1\"])\nexpect.eq(br0.forward_delay, 4.0)",
-		Fn: newBridge,
-	},
-	{
-		Name: "move", Family: familyLinks, Like: "ip link set LINK netns NS",
-		Doc: "Puts a link into another namespace: a handle, a name, or the pid of a process in it (1 is the root namespace). " +
-			"The kernel sets the link down and takes its addresses off. Moving takes the kernel 19 ms; a link that is born where it belongs costs a fortieth.",
-		Params:  []Param{required("link", tLink, "what to move"), required("ns", tNetnsRef, "where to")},
-		Example: "blue = netns(\"blue\")\na, b = veth(\"a\", \"b\")\nmove(b, blue)\nexpect(\"b\" in blue and \"b\" not in root)\nmove(b, 1)\nexpect.eq(b.ns, root)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			return nil, get[*lab.Link](c, "link", nil).Move(c.Ctx, get[*lab.Namespace](c, "ns", nil))
+		{
+			Name: "bridge", Family: familyLinks, Returns: "link", Like: "ip link add NAME type bridge",
+			Doc: "Makes a bridge (IEEE 802.1D), a switch whose ports are the links that have it as master. " +
+				"It is down unless up=True. Options read back as attributes, times in seconds.",
+			Params: append(append([]Param{
+				optional("name", tLinkName, "", "the next free br0, br1 … unless given"),
+				keyword("ns", tNetnsRef, "root", "where it is born"),
+				keyword("ports", listOf(tLink, "a list of links"), "", "links that become its ports"),
+			}, linkParams()...),
+				keyword("stp", tBool, "False", "run the spanning tree protocol"),
+				keyword("forward_delay", tUnitDuration, "", "time in each of listening and learning, 2 to 30 s with STP"),
+				keyword("hello_time", tUnitDuration, "", "between hellos, 1 to 10 s"),
+				keyword("max_age", tUnitDuration, "", "of a hello, 6 to 40 s"),
+				keyword("ageing_time", tUnitDuration, "", "how long an address is remembered"),
+				keyword("priority", tUint16, "", "of the bridge, for the spanning tree"),
+				keyword("group_fwd_mask", tUint16, "", "link-local groups that are forwarded"),
+				keyword("vlan_filtering", tBool, "False", "obey VLAN tags; needs CONFIG_BRIDGE_VLAN_FILTERING"),
+				keyword("mcast_snooping", tBool, "True", "send groups only where they are wanted (RFC 4541)")),
+			Example: "sw = netns(\"sw\")\nbr0 = bridge(\"br0\", ns=sw, forward_delay=\"4s\", up=True)\n" +
+				"veth(\"p1\", \"eth0\", master=br0, peer_ns=root, up=True)\nexpect.eq([p.name for p in br0.ports], [\"p1\"])\nexpect.eq(br0.forward_delay, 4.0)",
+			Fn: newBridge,
 		},
-	},
-	{
-		Name: "up", Family: familyLinks, Like: "ip link set LINK up",
-		Doc: "Sets links up. The next probe, program or check first lets them settle, " +
-			"so that a packet that is sent right afterwards is not lost.",
-		Params:  []Param{variadic("links", tLink, "what to set up")},
-		Example: "blue = netns(\"blue\")\nup(blue[\"lo\"])\nexpect.reachable(blue, \"127.0.0.1\")",
-		Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(true) },
-	},
-	{
-		Name: "down", Family: familyLinks, Like: "ip link set LINK down",
-		Doc:     "Sets links down.",
-		Params:  []Param{variadic("links", tLink, "what to set down")},
-		Example: "a, b = veth(\"a\", \"b\", up=True)\ndown(b)\nexpect.eq(a.carrier, False)",
-		Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(false) },
-	},
-	{
-		Name: "rename", Family: familyLinks, Like: "ip link set LINK name NAME",
-		Doc:     "Gives a link another name; the handle follows.",
-		Params:  []Param{required("link", tLink, "what to rename"), required("name", tLinkName, "the new name")},
-		Example: "a, b = veth(\"a\", \"b\")\nrename(a, \"uplink\")\nexpect.eq(a.name, \"uplink\")",
-		Fn: func(c *Call) (starlark.Value, error) {
-			return nil, get[*lab.Link](c, "link", nil).Rename(c.Ctx, get(c, "name", ""))
+		{
+			Name: "move", Family: familyLinks, Like: "ip link set LINK netns NS",
+			Doc: "Puts a link into another namespace: a handle, a name, or the pid of a process in it (1 is the root namespace). " +
+				"The kernel sets the link down and takes its addresses off. Moving takes the kernel 19 ms; a link that is born where it belongs costs a fortieth.",
+			Params:  []Param{required("link", tLink, "what to move"), required("ns", tNetnsRef, "where to")},
+			Example: "blue = netns(\"blue\")\na, b = veth(\"a\", \"b\")\nmove(b, blue)\nexpect(\"b\" in blue and \"b\" not in root)\nmove(b, 1)\nexpect.eq(b.ns, root)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				return nil, get[*lab.Link](c, "link", nil).Move(c.Ctx, get[*lab.Namespace](c, "ns", nil))
+			},
 		},
-	},
-	{
-		Name: "set_link", Family: familyLinks, Like: "ip link set LINK …",
-		Doc: "Changes properties of links. What is not given stays. master=False takes a port off its bridge.",
-		Params: []Param{
-			variadic("links", tLink, "what to change"),
-			keyword("mtu", tMTU, "", "in bytes"),
-			keyword("mac", tMAC, "", "the MAC address"),
-			keyword("alias", tString, "", "a text for people; \"\" removes it"),
-			keyword("altname", tString, "", "adds another name, up to 127 bytes"),
-			keyword("master", tMaster, "", "the bridge to be a port of, or False"),
-			keyword("txqueuelen", tUint32, "", "in packets"),
-			keyword("group", tUint32, "", "the number of a group of links"),
-			keyword("promisc", tBool, "", "receive all frames"),
-			keyword("arp", tBool, "", "resolve addresses"),
-			keyword("multicast", tBool, "", "carry multicast"),
-			keyword("allmulticast", tBool, "", "receive all groups"),
+		{
+			Name: "up", Family: familyLinks, Like: "ip link set LINK up",
+			Doc: "Sets links up. The next probe, program or check first lets them settle, " +
+				"so that a packet that is sent right afterwards is not lost.",
+			Params:  []Param{variadic("links", tLink, "what to set up")},
+			Example: "blue = netns(\"blue\")\nup(blue[\"lo\"])\nexpect.reachable(blue, \"127.0.0.1\")",
+			Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(true) },
 		},
-		Example: "a, b = veth(\"a\", \"b\")\nset_link(a, mtu=1400, alias=\"to the left\", altname=\"the-long-name-of-a\")\n" +
-			"expect.eq((a.mtu, a.alias, a.altnames), (1400, \"to the left\", [\"the-long-name-of-a\"]))",
-		Fn: setLink,
-	},
+		{
+			Name: "down", Family: familyLinks, Like: "ip link set LINK down",
+			Doc:     "Sets links down.",
+			Params:  []Param{variadic("links", tLink, "what to set down")},
+			Example: "a, b = veth(\"a\", \"b\", up=True)\ndown(b)\nexpect.eq(a.carrier, False)",
+			Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(false) },
+		},
+		{
+			Name: "rename", Family: familyLinks, Like: "ip link set LINK name NAME",
+			Doc:     "Gives a link another name; the handle follows.",
+			Params:  []Param{required("link", tLink, "what to rename"), required("name", tLinkName, "the new name")},
+			Example: "a, b = veth(\"a\", \"b\")\nrename(a, \"uplink\")\nexpect.eq(a.name, \"uplink\")",
+			Fn: func(c *Call) (starlark.Value, error) {
+				return nil, get[*lab.Link](c, "link", nil).Rename(c.Ctx, get(c, "name", ""))
+			},
+		},
+		{
+			Name: "set_link", Family: familyLinks, Like: "ip link set LINK …",
+			Doc: "Changes properties of links. What is not given stays. master=False takes a port off its bridge.",
+			Params: []Param{
+				variadic("links", tLink, "what to change"),
+				keyword("mtu", tMTU, "", "in bytes"),
+				keyword("mac", tMAC, "", "the MAC address"),
+				keyword("alias", tString, "", "a text for people; \"\" removes it"),
+				keyword("altname", tString, "", "adds another name, up to 127 bytes"),
+				keyword("master", tMaster, "", "the bridge to be a port of, or False"),
+				keyword("txqueuelen", tUint32, "", "in packets"),
+				keyword("group", tUint32, "", "the number of a group of links"),
+				keyword("promisc", tBool, "", "receive all frames"),
+				keyword("arp", tBool, "", "resolve addresses"),
+				keyword("multicast", tBool, "", "carry multicast"),
+				keyword("allmulticast", tBool, "", "receive all groups"),
+			},
+			Example: "a, b = veth(\"a\", \"b\")\nset_link(a, mtu=1400, alias=\"to the left\", altname=\"the-long-name-of-a\")\n" +
+				"expect.eq((a.mtu, a.alias, a.altnames), (1400, \"to the left\", [\"the-long-name-of-a\"]))",
+			Fn: setLink,
+		},
+	}
 }
 
 // tMaster is a link, or False for none.

@@ -149,84 +149,86 @@ func (env *Env) namespace(ns *lab.Namespace) starlark.Value {
 
 const familyNamespaces = "Namespaces and processes"
 
-var namespaceSpecs = []*Spec{
-	{
-		Name: "netns", Family: familyNamespaces, Returns: "netns", Like: "ip netns add NAME",
-		Doc: "Makes a network namespace, bound at /run/netns/NAME. It has only lo, down. " +
-			"With pid= or path= it is the handle of one that exists. A name that is left out is the next free ns0, ns1 …; " +
-			"a name that is taken is an error unless exist=True, which returns the one that is there. " +
-			"IPv6 addresses are usable at once, since duplicate address detection (RFC 4862) is off unless dad=True.",
-		Params: []Param{
-			optional("name", tNamespaceName, "", "the name under /run/netns"),
-			keyword("pid", tPID, "", "find the namespace of this process instead"),
-			keyword("path", tString, "", "find the namespace at this path instead"),
-			keyword("exist", tBool, "False", "take the one that is there"),
-			keyword("dad", tBool, "False", "leave duplicate address detection on"),
-		},
-		Example: "blue = netns(\"blue\")\nexpect.eq([l.name for l in blue.links], [\"lo\"])\nexpect.eq(blue[\"lo\"].up, False)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			if c.Given("pid") && c.Given("path") {
-				return nil, lab.Usage("", "netns takes pid= or path=, not both")
-			}
-			ns, err := c.Env.Lab.AddNamespace(c.Ctx, lab.NamespaceSpec{
-				Name: get(c, "name", ""), PID: get(c, "pid", 0), Path: get(c, "path", ""),
-				Exist: get(c, "exist", false), DAD: get(c, "dad", false),
-			})
-			if err != nil {
-				return nil, err
-			}
-			return c.Env.namespace(ns), nil
-		},
-	},
-	{
-		Name: "namespaces", Family: familyNamespaces, Returns: "list of netns", Like: "ip netns list",
-		Doc:     "Lists the namespaces of this lab in the order they were made, without root.",
-		Example: "netns(\"a\"), netns(\"b\")\nexpect.eq([ns.name for ns in namespaces()], [\"a\", \"b\"])",
-		Fn: func(c *Call) (starlark.Value, error) {
-			var list []starlark.Value
-			for _, ns := range c.Env.Lab.Namespaces() {
-				list = append(list, c.Env.namespace(ns))
-			}
-			return starlark.NewList(list), nil
-		},
-	},
-	{
-		Name: "delete", Family: familyNamespaces, Like: "ip … del",
-		Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, neighbours; " +
-			"a process is stopped. A deleted namespace lives on while a process is in it. " +
-			"With --host, what this run did not make needs --force.",
-		Params: []Param{variadic("objects", tAny, "what to delete")},
-		Example: "blue = netns(\"blue\")\na, b = veth(\"a\", \"b\", peer_ns=blue)\ndelete(a)\n" +
-			"expect(\"b\" not in blue)\ndelete(blue)\nexpect.eq(namespaces(), [])",
-		Fn: func(c *Call) (starlark.Value, error) {
-			for _, v := range all[starlark.Value](c, "objects") {
-				if err := c.delete(v); err != nil {
+func namespaceSpecs() []*Spec {
+	return []*Spec{
+		{
+			Name: "netns", Family: familyNamespaces, Returns: "netns", Like: "ip netns add NAME",
+			Doc: "Makes a network namespace, bound at /run/netns/NAME. It has only lo, down. " +
+				"With pid= or path= it is the handle of one that exists. A name that is left out is the next free ns0, ns1 …; " +
+				"a name that is taken is an error unless exist=True, which returns the one that is there. " +
+				"IPv6 addresses are usable at once, since duplicate address detection (RFC 4862) is off unless dad=True.",
+			Params: []Param{
+				optional("name", tNamespaceName, "", "the name under /run/netns"),
+				keyword("pid", tPID, "", "find the namespace of this process instead"),
+				keyword("path", tString, "", "find the namespace at this path instead"),
+				keyword("exist", tBool, "False", "take the one that is there"),
+				keyword("dad", tBool, "False", "leave duplicate address detection on"),
+			},
+			Example: "blue = netns(\"blue\")\nexpect.eq([l.name for l in blue.links], [\"lo\"])\nexpect.eq(blue[\"lo\"].up, False)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				if c.Given("pid") && c.Given("path") {
+					return nil, lab.Usage("", "netns takes pid= or path=, not both")
+				}
+				ns, err := c.Env.Lab.AddNamespace(c.Ctx, lab.NamespaceSpec{
+					Name: get(c, "name", ""), PID: get(c, "pid", 0), Path: get(c, "path", ""),
+					Exist: get(c, "exist", false), DAD: get(c, "dad", false),
+				})
+				if err != nil {
 					return nil, err
 				}
-			}
-			return nil, nil
+				return c.Env.namespace(ns), nil
+			},
 		},
-	},
-	{
-		Name: "ready", Family: familyNamespaces, Like: "",
-		Doc: "Waits until every link of the namespaces that is up runs and no address is tentative (RFC 4862), " +
-			"or fails after the timeout. Checks and probes wait by themselves until links that were just set up pass packets.",
-		Params: []Param{variadic("namespaces", tNetns, "where to look"),
-			keyword("timeout", tDuration, "\"5s\"", "how long to wait, in seconds")},
-		Example: "blue = netns(\"blue\")\nveth(\"a\", \"b\", peer_ns=blue, up=True)\nready(root, blue)\nexpect.eq(root[\"a\"].state, \"up\")",
-		Fn: func(c *Call) (starlark.Value, error) {
-			list, timeout := all[*lab.Namespace](c, "namespaces"), get(c, "timeout", 5*time.Second)
-			var err error
-			c.Blocking(func() {
-				for _, ns := range list {
-					if err = ns.Ready(c.Ctx, timeout); err != nil {
-						return
+		{
+			Name: "namespaces", Family: familyNamespaces, Returns: "list of netns", Like: "ip netns list",
+			Doc:     "Lists the namespaces of this lab in the order they were made, without root.",
+			Example: "netns(\"a\"), netns(\"b\")\nexpect.eq([ns.name for ns in namespaces()], [\"a\", \"b\"])",
+			Fn: func(c *Call) (starlark.Value, error) {
+				var list []starlark.Value
+				for _, ns := range c.Env.Lab.Namespaces() {
+					list = append(list, c.Env.namespace(ns))
+				}
+				return starlark.NewList(list), nil
+			},
+		},
+		{
+			Name: "delete", Family: familyNamespaces, Like: "ip … del",
+			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, neighbours; " +
+				"a process is stopped. A deleted namespace lives on while a process is in it. " +
+				"With --host, what this run did not make needs --force.",
+			Params: []Param{variadic("objects", tAny, "what to delete")},
+			Example: "blue = netns(\"blue\")\na, b = veth(\"a\", \"b\", peer_ns=blue)\ndelete(a)\n" +
+				"expect(\"b\" not in blue)\ndelete(blue)\nexpect.eq(namespaces(), [])",
+			Fn: func(c *Call) (starlark.Value, error) {
+				for _, v := range all[starlark.Value](c, "objects") {
+					if err := c.delete(v); err != nil {
+						return nil, err
 					}
 				}
-			})
-			return nil, err
+				return nil, nil
+			},
 		},
-	},
+		{
+			Name: "ready", Family: familyNamespaces, Like: "",
+			Doc: "Waits until every link of the namespaces that is up runs and no address is tentative (RFC 4862), " +
+				"or fails after the timeout. Checks and probes wait by themselves until links that were just set up pass packets.",
+			Params: []Param{variadic("namespaces", tNetns, "where to look"),
+				keyword("timeout", tDuration, "\"5s\"", "how long to wait, in seconds")},
+			Example: "blue = netns(\"blue\")\nveth(\"a\", \"b\", peer_ns=blue, up=True)\nready(root, blue)\nexpect.eq(root[\"a\"].state, \"up\")",
+			Fn: func(c *Call) (starlark.Value, error) {
+				list, timeout := all[*lab.Namespace](c, "namespaces"), get(c, "timeout", 5*time.Second)
+				var err error
+				c.Blocking(func() {
+					for _, ns := range list {
+						if err = ns.Ready(c.Ctx, timeout); err != nil {
+							return
+						}
+					}
+				})
+				return nil, err
+			},
+		},
+	}
 }
 
 // delete deletes one object.

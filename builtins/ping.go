@@ -48,35 +48,37 @@ func pingText(r probe.PingResult) string {
 
 const familyProbes = "Probes"
 
-var pingSpecs = []*Spec{{
-	Name: "ping", Family: familyProbes, Returns: "ping: ok sent received loss rtts min avg max mdev ttl src error", Like: "ping DST",
-	Doc: "Sends ICMP echo requests; no program is needed. Times are seconds, by the kernel's clock. That nobody answers is a result " +
-		"(ok is False, error says why: no route, no ARP answer, unreachable and by whom, TTL exceeded and where, message too big and the MTU) and not an error.",
-	Params: []Param{
-		required("ns", tNetnsRef, "who sends"), required("dst", tAddress, "to whom"),
-		optional("count", tCount, "1", "how many requests"), keyword("interval", tDuration, "\"1s\"", "from one request to the next"),
-		keyword("timeout", tDuration, "\"1s\"", "for each reply"), keyword("size", intType("a payload in bytes", "56", 0, 65507), "56", "bytes after the ICMP header"),
-		keyword("ttl", tTTL, "", "time to live or hop limit"), keyword("tos", tByte, "", "type of service or traffic class"),
-		keyword("df", tBool, "False", "never fragment"), keyword("src", tAddress, "", "the source address"), keyword("dev", tLink, "", "the link to send by"),
-		keyword("family", tFamily, "", "4 or 6, when dst is a namespace"),
-	},
-	Example: "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
-		"p = ping(a, b, count=3, interval=\"10ms\")\nexpect.eq((p.received, p.ttl, p.src), (3, 64, \"10.0.0.2\"))\n" +
-		"expect.matches(ping(a, \"192.0.2.1\").error, \"ENETUNREACH\")",
-	Fn: func(c *Call) (starlark.Value, error) {
-		ns := get[*lab.Namespace](c, "ns", nil)
-		r, err := c.pingRequest(ns)
-		if err != nil {
-			return nil, err
-		}
-		var result probe.PingResult
-		c.Blocking(func() { result, err = ns.Ping(c.Ctx, r) })
-		if err != nil {
-			return nil, err
-		}
-		return c.Env.pinged(result), nil
-	},
-}}
+func pingSpecs() []*Spec {
+	return []*Spec{{
+		Name: "ping", Family: familyProbes, Returns: "ping: ok sent received loss rtts min avg max mdev ttl src error", Like: "ping DST",
+		Doc: "Sends ICMP echo requests; no program is needed. Times are seconds, by the kernel's clock. That nobody answers is a result " +
+			"(ok is False, error says why: no route, no ARP answer, unreachable and by whom, TTL exceeded and where, message too big and the MTU) and not an error.",
+		Params: []Param{
+			required("ns", tNetnsRef, "who sends"), required("dst", tAddress, "to whom"),
+			optional("count", tCount, "1", "how many requests"), keyword("interval", tDuration, "\"1s\"", "from one request to the next"),
+			keyword("timeout", tDuration, "\"1s\"", "for each reply"), keyword("size", intType("a payload in bytes", "56", 0, 65507), "56", "bytes after the ICMP header"),
+			keyword("ttl", tTTL, "", "time to live or hop limit"), keyword("tos", tByte, "", "type of service or traffic class"),
+			keyword("df", tBool, "False", "never fragment"), keyword("src", tAddress, "", "the source address"), keyword("dev", tLink, "", "the link to send by"),
+			keyword("family", tFamily, "", "4 or 6, when dst is a namespace"),
+		},
+		Example: "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
+			"p = ping(a, b, count=3, interval=\"10ms\")\nexpect.eq((p.received, p.ttl, p.src), (3, 64, \"10.0.0.2\"))\n" +
+			"expect.matches(ping(a, \"192.0.2.1\").error, \"ENETUNREACH\")",
+		Fn: func(c *Call) (starlark.Value, error) {
+			ns := get[*lab.Namespace](c, "ns", nil)
+			r, err := c.pingRequest(ns)
+			if err != nil {
+				return nil, err
+			}
+			var result probe.PingResult
+			c.Blocking(func() { result, err = ns.Ping(c.Ctx, r) })
+			if err != nil {
+				return nil, err
+			}
+			return c.Env.pinged(result), nil
+		},
+	}}
+}
 
 func (c *Call) pingRequest(ns *lab.Namespace) (probe.PingRequest, error) {
 	dst, err := c.destination(get(c, "dst", Address{}), ns, get(c, "family", 0))

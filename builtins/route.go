@@ -140,93 +140,95 @@ var tHops = &Type{Name: "a list of hop()", Good: `[hop(via="10.0.0.1"), hop(via=
 	return hops, nil
 }}
 
-var routeSpecs = []*Spec{
-	{
-		Name: "route", Family: familyAddrs, Returns: "route", Like: "ip route add DST via GATEWAY",
-		Doc: "Makes a route. dst is a subnet, an address, or \"default\" (of IPv6 when the gateway is, or \"::/0\"). " +
-			"A gateway that is given as a namespace or link must have exactly one address there. " +
-			"Types beside unicast are local, broadcast, anycast, multicast, blackhole, unreachable, prohibit and throw.",
-		Params: []Param{
-			required("ns", tNetnsRef, "where"), required("dst", tDst, "where to"),
-			keyword("via", tAddress, "", "the gateway"), keyword("dev", tLink, "", "the link to send by"),
-			keyword("metric", tUint32, "", "the least wins"), keyword("table", tTable, "\"main\"", "by number or name"),
-			keyword("type", tRouteType, "\"unicast\"", "what happens to packets"), keyword("scope", tScope, "", "as `ip` chooses unless given"),
-			keyword("src", tAddress, "", "the source address that is preferred"), keyword("mtu", tMTU, "", "of the path, in bytes"),
-			keyword("advmss", tUint16, "", "the segment size to announce, in bytes"),
-			keyword("onlink", tBool, "False", "the gateway is on the link although no subnet says so"),
-			keyword("hops", tHops, "", "several next hops (ECMP), made by hop()"),
-			keyword("replace", tBool, "False", "take the place of one that is there"),
+func routeSpecs() []*Spec {
+	return []*Spec{
+		{
+			Name: "route", Family: familyAddrs, Returns: "route", Like: "ip route add DST via GATEWAY",
+			Doc: "Makes a route. dst is a subnet, an address, or \"default\" (of IPv6 when the gateway is, or \"::/0\"). " +
+				"A gateway that is given as a namespace or link must have exactly one address there. " +
+				"Types beside unicast are local, broadcast, anycast, multicast, blackhole, unreachable, prohibit and throw.",
+			Params: []Param{
+				required("ns", tNetnsRef, "where"), required("dst", tDst, "where to"),
+				keyword("via", tAddress, "", "the gateway"), keyword("dev", tLink, "", "the link to send by"),
+				keyword("metric", tUint32, "", "the least wins"), keyword("table", tTable, "\"main\"", "by number or name"),
+				keyword("type", tRouteType, "\"unicast\"", "what happens to packets"), keyword("scope", tScope, "", "as `ip` chooses unless given"),
+				keyword("src", tAddress, "", "the source address that is preferred"), keyword("mtu", tMTU, "", "of the path, in bytes"),
+				keyword("advmss", tUint16, "", "the segment size to announce, in bytes"),
+				keyword("onlink", tBool, "False", "the gateway is on the link although no subnet says so"),
+				keyword("hops", tHops, "", "several next hops (ECMP), made by hop()"),
+				keyword("replace", tBool, "False", "take the place of one that is there"),
+			},
+			Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nr = route(root, \"192.0.2.0/24\", via=\"10.0.0.2\")\n" +
+				"expect.eq((r.dst, r.via, r.dev), (\"192.0.2.0/24\", \"10.0.0.2\", None))\nexpect.eq(route_get(root, \"192.0.2.7\").dev, a)\ndelete(r)",
+			Fn: addRoute,
 		},
-		Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nr = route(root, \"192.0.2.0/24\", via=\"10.0.0.2\")\n" +
-			"expect.eq((r.dst, r.via, r.dev), (\"192.0.2.0/24\", \"10.0.0.2\", None))\nexpect.eq(route_get(root, \"192.0.2.7\").dev, a)\ndelete(r)",
-		Fn: addRoute,
-	},
-	{
-		Name: "hop", Family: familyAddrs, Returns: "hop", Like: "nexthop via GATEWAY weight N",
-		Doc: "Describes one next hop of a route with several.",
-		Params: []Param{keyword("via", tAddress, "", "the gateway"), keyword("dev", tLink, "", "the link"),
-			keyword("weight", intType("a weight", "2", 1, 256), "1", "its share, 1 to 256"), keyword("onlink", tBool, "False", "see route()")},
-		Example: "a, b = veth(\"a\", \"b\", addr=[\"10.0.0.1/24\", \"10.0.1.1/24\"], up=True)\n" +
-			"route(root, \"192.0.2.0/24\", hops=[hop(via=\"10.0.0.2\", weight=2), hop(via=\"10.0.1.2\")])\n" +
-			"expect.eq([h.weight for h in root.routes if h.hops for h in h.hops], [2, 1])",
-		Fn: func(c *Call) (starlark.Value, error) {
-			via, err := c.only("via", netip.Addr{})
-			if err != nil {
-				return nil, err
-			}
-			h := &lab.Hop{Via: via, Dev: get[*lab.Link](c, "dev", nil), Weight: get(c, "weight", 1), OnLink: get(c, "onlink", false)}
-			return c.Env.hop(h, via), nil
+		{
+			Name: "hop", Family: familyAddrs, Returns: "hop", Like: "nexthop via GATEWAY weight N",
+			Doc: "Describes one next hop of a route with several.",
+			Params: []Param{keyword("via", tAddress, "", "the gateway"), keyword("dev", tLink, "", "the link"),
+				keyword("weight", intType("a weight", "2", 1, 256), "1", "its share, 1 to 256"), keyword("onlink", tBool, "False", "see route()")},
+			Example: "a, b = veth(\"a\", \"b\", addr=[\"10.0.0.1/24\", \"10.0.1.1/24\"], up=True)\n" +
+				"route(root, \"192.0.2.0/24\", hops=[hop(via=\"10.0.0.2\", weight=2), hop(via=\"10.0.1.2\")])\n" +
+				"expect.eq([h.weight for h in root.routes if h.hops for h in h.hops], [2, 1])",
+			Fn: func(c *Call) (starlark.Value, error) {
+				via, err := c.only("via", netip.Addr{})
+				if err != nil {
+					return nil, err
+				}
+				h := &lab.Hop{Via: via, Dev: get[*lab.Link](c, "dev", nil), Weight: get(c, "weight", 1), OnLink: get(c, "onlink", false)}
+				return c.Env.hop(h, via), nil
+			},
 		},
-	},
-	{
-		Name: "routes", Family: familyAddrs, Returns: "rows of route", Like: "ip route show",
-		Doc: "Lists routes, IPv4 first: those of all tables but local, unless a table is named. cache=True lists the exceptions " +
-			"(redirects, path MTUs) instead.",
-		Params: []Param{required("ns", tNetnsRef, "where"), keyword("table", tTable, "", "by number or name"),
-			keyword("family", tFamily, "", "4 or 6"), keyword("type", tRouteType, "", "only these"), keyword("cache", tBool, "False", "exceptions")},
-		Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nup(b)\nexpect.contains([r.dst for r in routes(root, family=4)], \"10.0.0.0/24\")\n" +
-			"expect.eq([r.dst for r in routes(root, table=\"local\", type=\"broadcast\", family=4)], [\"10.0.0.255\", \"127.255.255.255\"])",
-		Fn: func(c *Call) (starlark.Value, error) {
-			list, err := get[*lab.Namespace](c, "ns", nil).Routes(lab.RouteFilter{Table: get(c, "table", 0),
-				Family: get(c, "family", 0), Type: get(c, "type", 0), Cache: get(c, "cache", false)})
-			return c.Env.routeRows(list), err
+		{
+			Name: "routes", Family: familyAddrs, Returns: "rows of route", Like: "ip route show",
+			Doc: "Lists routes, IPv4 first: those of all tables but local, unless a table is named. cache=True lists the exceptions " +
+				"(redirects, path MTUs) instead.",
+			Params: []Param{required("ns", tNetnsRef, "where"), keyword("table", tTable, "", "by number or name"),
+				keyword("family", tFamily, "", "4 or 6"), keyword("type", tRouteType, "", "only these"), keyword("cache", tBool, "False", "exceptions")},
+			Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nup(b)\nexpect.contains([r.dst for r in routes(root, family=4)], \"10.0.0.0/24\")\n" +
+				"expect.eq([r.dst for r in routes(root, table=\"local\", type=\"broadcast\", family=4)], [\"10.0.0.255\", \"127.255.255.255\"])",
+			Fn: func(c *Call) (starlark.Value, error) {
+				list, err := get[*lab.Namespace](c, "ns", nil).Routes(lab.RouteFilter{Table: get(c, "table", 0),
+					Family: get(c, "family", 0), Type: get(c, "type", 0), Cache: get(c, "cache", false)})
+				return c.Env.routeRows(list), err
+			},
 		},
-	},
-	{
-		Name: "route_get", Family: familyAddrs, Returns: "route", Like: "ip route get DST",
-		Doc: "Asks the kernel which route a packet would take. That there is none is an error with the kernel's words.",
-		Params: []Param{required("ns", tNetnsRef, "where"), required("dst", tAddress, "where to"),
-			keyword("src", tAddress, "", "the packet's source"), keyword("dev", tLink, "", "it must leave by"), keyword("iif", tLink, "", "it came in by"),
-			keyword("mark", tUint32, "", "its mark"), keyword("tos", tByte, "", "its type of service"), keyword("uid", tUint32, "", "its sender's user"),
-			keyword("ipproto", tProtocol, "", "tcp, udp …"), keyword("sport", tUint16, "", "source port"), keyword("dport", tUint16, "", "destination port")},
-		Example: "up(root[\"lo\"])\nexpect.eq(route_get(root, \"127.0.0.1\").dev, root[\"lo\"])",
-		Fn:      routeGet,
-	},
-	{
-		Name: "neighbor", Family: familyAddrs, Returns: "neighbor", Like: "ip neigh add IP lladdr MAC dev LINK",
-		Doc: "Makes a permanent entry of the neighbour table, or with proxy=True one that answers for another host.",
-		Params: []Param{required("link", tLink, "on which link"), required("ip", tAddress, "the neighbour"), optional("mac", tMAC, "", "its MAC address"),
-			keyword("proxy", tBool, "False", "answer for it"), keyword("router", tBool, "False", "it is a router (IPv6)"),
-			keyword("replace", tBool, "False", "take the place of one that is there")},
-		Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nneighbor(a, \"10.0.0.9\", \"02:00:00:00:00:09\")\n" +
-			"expect.eq([(n.ip, n.state) for n in root.neighbors if n.state == \"permanent\"], [(\"10.0.0.9\", \"permanent\")])",
-		Fn: func(c *Call) (starlark.Value, error) {
-			k := get[*lab.Link](c, "link", nil)
-			ip, err := c.only("ip", netip.Addr{})
-			if err != nil {
-				return nil, err
-			}
-			n := lab.Neighbor{IP: ip, MAC: get[net.HardwareAddr](c, "mac", nil), Proxy: get(c, "proxy", false), Router: get(c, "router", false)}
-			if n.MAC == nil && !n.Proxy {
-				return nil, lab.Usage(`a good one is mac="02:00:00:00:00:01"`, "neighbor: mac= is missing")
-			}
-			made, err := k.AddNeighbor(c.Ctx, n, get(c, "replace", false))
-			if err != nil {
-				return nil, err
-			}
-			return c.Env.neighbor(made), nil
+		{
+			Name: "route_get", Family: familyAddrs, Returns: "route", Like: "ip route get DST",
+			Doc: "Asks the kernel which route a packet would take. That there is none is an error with the kernel's words.",
+			Params: []Param{required("ns", tNetnsRef, "where"), required("dst", tAddress, "where to"),
+				keyword("src", tAddress, "", "the packet's source"), keyword("dev", tLink, "", "it must leave by"), keyword("iif", tLink, "", "it came in by"),
+				keyword("mark", tUint32, "", "its mark"), keyword("tos", tByte, "", "its type of service"), keyword("uid", tUint32, "", "its sender's user"),
+				keyword("ipproto", tProtocol, "", "tcp, udp …"), keyword("sport", tUint16, "", "source port"), keyword("dport", tUint16, "", "destination port")},
+			Example: "up(root[\"lo\"])\nexpect.eq(route_get(root, \"127.0.0.1\").dev, root[\"lo\"])",
+			Fn:      routeGet,
 		},
-	},
+		{
+			Name: "neighbor", Family: familyAddrs, Returns: "neighbor", Like: "ip neigh add IP lladdr MAC dev LINK",
+			Doc: "Makes a permanent entry of the neighbour table, or with proxy=True one that answers for another host.",
+			Params: []Param{required("link", tLink, "on which link"), required("ip", tAddress, "the neighbour"), optional("mac", tMAC, "", "its MAC address"),
+				keyword("proxy", tBool, "False", "answer for it"), keyword("router", tBool, "False", "it is a router (IPv6)"),
+				keyword("replace", tBool, "False", "take the place of one that is there")},
+			Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nneighbor(a, \"10.0.0.9\", \"02:00:00:00:00:09\")\n" +
+				"expect.eq([(n.ip, n.state) for n in root.neighbors if n.state == \"permanent\"], [(\"10.0.0.9\", \"permanent\")])",
+			Fn: func(c *Call) (starlark.Value, error) {
+				k := get[*lab.Link](c, "link", nil)
+				ip, err := c.only("ip", netip.Addr{})
+				if err != nil {
+					return nil, err
+				}
+				n := lab.Neighbor{IP: ip, MAC: get[net.HardwareAddr](c, "mac", nil), Proxy: get(c, "proxy", false), Router: get(c, "router", false)}
+				if n.MAC == nil && !n.Proxy {
+					return nil, lab.Usage(`a good one is mac="02:00:00:00:00:01"`, "neighbor: mac= is missing")
+				}
+				made, err := k.AddNeighbor(c.Ctx, n, get(c, "replace", false))
+				if err != nil {
+					return nil, err
+				}
+				return c.Env.neighbor(made), nil
+			},
+		},
+	}
 }
 
 func addRoute(c *Call) (starlark.Value, error) {
@@ -295,25 +297,27 @@ var tMark = &Type{Name: "a mark, or mark/mask", Good: `"0x10/0xff"`, Convert: fu
 	return [2]uint32{uint32(m), uint32(k)}, nil
 }}
 
-var ruleSpecs = []*Spec{{
-	Name: "rule", Family: familyAddrs, Returns: "rule", Like: "ip rule add from SRC lookup TABLE",
-	Doc: "Makes a rule of the routing policy: packets that all selectors match use the table (or meet the action). " +
-		"The priority is one less than the lowest that is there unless given, as the kernel has it.",
-	Params: []Param{
-		required("ns", tNetnsRef, "where"), keyword("priority", tPriority, "", "the least comes first"),
-		keyword("src", tDst, "", "the source's subnet"), keyword("dst", tDst, "", "the destination's subnet"),
-		keyword("iif", tWord, "", "came in by this link"), keyword("oif", tWord, "", "the socket is bound to this link"),
-		keyword("mark", tMark, "", "mark, or \"mark/mask\""), keyword("tos", tByte, "", "type of service"),
-		keyword("ipproto", tProtocol, "", "tcp, udp …"), keyword("sport", tPorts, "", "source ports"), keyword("dport", tPorts, "", "destination ports"),
-		keyword("uidrange", tUIDs, "", "users, like \"1000-1999\""), keyword("invert", tBool, "False", "match the others"),
-		keyword("table", tTable, "\"main\"", "which table to use"), keyword("action", tAction, "\"lookup\"", "blackhole, unreachable, prohibit …"),
-		keyword("suppress_prefixlength", intType("a prefix length", "0", 0, 128), "", "ignore routes with at most this prefix length"),
-		keyword("goto", tUint32, "", "go on with the rule of this priority"), keyword("family", tFamily, "4", "4 or 6"),
-	},
-	Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nroute(root, \"default\", via=\"10.0.0.2\", table=100)\n" +
-		"r = rule(root, src=\"10.9.0.0/16\", table=100, priority=1000)\nexpect.eq(r.table, 100)\ndelete(r)",
-	Fn: addRule,
-}}
+func ruleSpecs() []*Spec {
+	return []*Spec{{
+		Name: "rule", Family: familyAddrs, Returns: "rule", Like: "ip rule add from SRC lookup TABLE",
+		Doc: "Makes a rule of the routing policy: packets that all selectors match use the table (or meet the action). " +
+			"The priority is one less than the lowest that is there unless given, as the kernel has it.",
+		Params: []Param{
+			required("ns", tNetnsRef, "where"), keyword("priority", tPriority, "", "the least comes first"),
+			keyword("src", tDst, "", "the source's subnet"), keyword("dst", tDst, "", "the destination's subnet"),
+			keyword("iif", tWord, "", "came in by this link"), keyword("oif", tWord, "", "the socket is bound to this link"),
+			keyword("mark", tMark, "", "mark, or \"mark/mask\""), keyword("tos", tByte, "", "type of service"),
+			keyword("ipproto", tProtocol, "", "tcp, udp …"), keyword("sport", tPorts, "", "source ports"), keyword("dport", tPorts, "", "destination ports"),
+			keyword("uidrange", tUIDs, "", "users, like \"1000-1999\""), keyword("invert", tBool, "False", "match the others"),
+			keyword("table", tTable, "\"main\"", "which table to use"), keyword("action", tAction, "\"lookup\"", "blackhole, unreachable, prohibit …"),
+			keyword("suppress_prefixlength", intType("a prefix length", "0", 0, 128), "", "ignore routes with at most this prefix length"),
+			keyword("goto", tUint32, "", "go on with the rule of this priority"), keyword("family", tFamily, "4", "4 or 6"),
+		},
+		Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nroute(root, \"default\", via=\"10.0.0.2\", table=100)\n" +
+			"r = rule(root, src=\"10.9.0.0/16\", table=100, priority=1000)\nexpect.eq(r.table, 100)\ndelete(r)",
+		Fn: addRule,
+	}}
+}
 
 // tWord is a link or its name.
 var tWord = &Type{Name: "a link or its name", Convert: func(_ *Call, v starlark.Value) (any, error) {

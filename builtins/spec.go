@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"sync"
 
 	"go.starlark.net/starlark"
 
@@ -75,14 +76,15 @@ func variadic(name string, t *Type, doc string) Param {
 	return Param{Name: name, Type: t, Variadic: true, Doc: doc}
 }
 
-// registry lists every builtin; a family adds its own here.
-func registry() []*Spec {
+// registry lists every builtin; a family adds its own here. It is made when it is
+// asked for: the process that only starts the private lab has no use for it.
+var registry = sync.OnceValue(func() []*Spec {
 	var all []*Spec
-	for _, family := range [][]*Spec{
+	for _, family := range []func() []*Spec{
 		namespaceSpecs, linkSpecs, addrSpecs, routeSpecs, ruleSpecs, sysctlSpecs, execSpecs, pingSpecs,
-		checkSpecs(), flowSpecs, valueSpecs, fileSpecs, ipaddressSpecs, reSpecs,
+		checkSpecs, flowSpecs, valueSpecs, fileSpecs, ipaddressSpecs, reSpecs,
 	} {
-		all = append(all, family...)
+		all = append(all, family()...)
 	}
 	first := map[string]int{} // where a family begins
 	for i, s := range all {
@@ -92,7 +94,7 @@ func registry() []*Spec {
 	}
 	sort.SliceStable(all, func(i, j int) bool { return first[all[i].Family] < first[all[j].Family] })
 	return all
-}
+})
 
 // Specs returns every builtin in the order of the reference page.
 func Specs() []*Spec { return registry() }

@@ -13,52 +13,54 @@ import (
 
 const familyValues = "Values"
 
-var valueSpecs = []*Spec{
-	{
-		Name: "print", Family: familyValues,
-		Doc:     "Prints values. Lists of kernel objects print as tables.",
-		Params:  []Param{variadic("values", tAny, "what to print"), keyword("sep", tString, "\" \"", "between values")},
-		Example: "print(\"links:\")\nprint(root.links)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			var parts []string
-			for _, v := range all[starlark.Value](c, "values") {
-				s, ok := starlark.AsString(v)
-				if !ok {
-					s = v.String()
+func valueSpecs() []*Spec {
+	return []*Spec{
+		{
+			Name: "print", Family: familyValues,
+			Doc:     "Prints values. Lists of kernel objects print as tables.",
+			Params:  []Param{variadic("values", tAny, "what to print"), keyword("sep", tString, "\" \"", "between values")},
+			Example: "print(\"links:\")\nprint(root.links)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				var parts []string
+				for _, v := range all[starlark.Value](c, "values") {
+					s, ok := starlark.AsString(v)
+					if !ok {
+						s = v.String()
+					}
+					parts = append(parts, s)
 				}
-				parts = append(parts, s)
-			}
-			_, err := fmt.Fprintln(c.Env.Out, strings.Join(parts, get(c, "sep", " ")))
-			return nil, err
+				_, err := fmt.Fprintln(c.Env.Out, strings.Join(parts, get(c, "sep", " ")))
+				return nil, err
+			},
 		},
-	},
-	{
-		Name: "table", Family: familyValues, Returns: "a string",
-		Doc: "Lays rows out in columns: a list of lists, or of dicts and records, whose names head the columns.",
-		Params: []Param{required("rows", tAny, "the rows"),
-			keyword("header", listOf(tString, "a list of strings"), "", "the columns' names, or of which fields to show")},
-		Example: "print(table([[\"a\", 1], [\"b\", 22]], header=[\"name\", \"n\"]))\nexpect.eq(table([[\"x\", 1]]), \"x  1\")",
-		Fn:      tableFn,
-	},
-	{
-		Name: "round", Family: familyValues, Returns: "a float, or an int without digits",
-		Doc:     "Rounds to a number of digits after the point, half to even.",
-		Params:  []Param{required("x", tNumber, "the number"), optional("digits", intType("a number of digits", "2", -300, 300), "", "after the point")},
-		Example: "expect.eq(round(3.14159, 2), 3.14)\nexpect.eq(round(2.5), 2)",
-		Fn: func(c *Call) (starlark.Value, error) {
-			x := get(c, "x", 0.0)
-			if !c.Given("digits") {
-				return starlark.NumberToInt(starlark.Float(math.RoundToEven(x)))
-			}
-			scale := math.Pow(10, float64(get(c, "digits", 0)))
-			return starlark.Float(math.RoundToEven(x*scale) / scale), nil
+		{
+			Name: "table", Family: familyValues, Returns: "a string",
+			Doc: "Lays rows out in columns: a list of lists, or of dicts and records, whose names head the columns.",
+			Params: []Param{required("rows", tAny, "the rows"),
+				keyword("header", listOf(tString, "a list of strings"), "", "the columns' names, or of which fields to show")},
+			Example: "print(table([[\"a\", 1], [\"b\", 22]], header=[\"name\", \"n\"]))\nexpect.eq(table([[\"x\", 1]]), \"x  1\")",
+			Fn:      tableFn,
 		},
-	},
-	{
-		Name: "struct", Family: familyValues, Returns: "struct",
-		Doc:     "Makes a value with named fields: struct(a=1).a.",
-		Example: "s = struct(name=\"h1\", n=2)\nexpect.eq((s.name, s.n), (\"h1\", 2))",
-	},
+		{
+			Name: "round", Family: familyValues, Returns: "a float, or an int without digits",
+			Doc:     "Rounds to a number of digits after the point, half to even.",
+			Params:  []Param{required("x", tNumber, "the number"), optional("digits", intType("a number of digits", "2", -300, 300), "", "after the point")},
+			Example: "expect.eq(round(3.14159, 2), 3.14)\nexpect.eq(round(2.5), 2)",
+			Fn: func(c *Call) (starlark.Value, error) {
+				x := get(c, "x", 0.0)
+				if !c.Given("digits") {
+					return starlark.NumberToInt(starlark.Float(math.RoundToEven(x)))
+				}
+				scale := math.Pow(10, float64(get(c, "digits", 0)))
+				return starlark.Float(math.RoundToEven(x*scale) / scale), nil
+			},
+		},
+		{
+			Name: "struct", Family: familyValues, Returns: "struct",
+			Doc:     "Makes a value with named fields: struct(a=1).a.",
+			Example: "s = struct(name=\"h1\", n=2)\nexpect.eq((s.name, s.n), (\"h1\", 2))",
+		},
+	}
 }
 
 var tNumber = &Type{Name: "a number", Convert: func(_ *Call, v starlark.Value) (any, error) {

@@ -37,7 +37,7 @@ func explain(args []string) int {
 		return status
 	}
 	return s.execute(func(st *sandbox.State) int {
-		ctx, cancel := interruptible(st)
+		ctx, cancel := s.interruptible(st)
 		defer cancel()
 		var events []event.Event
 		l, err := s.newLab(ctx, st, func(e event.Event) { events = append(events, e) })
@@ -51,7 +51,7 @@ func explain(args []string) int {
 		o.Failed = func(f builtins.CheckFailure) { fmt.Fprintln(os.Stderr, "FAILED "+r.ExplainCheck(f)) }
 		o.Stuck = s.stuck(l, st)
 		r = script.New(o)
-		status := s.conclude(r, r.RunPinned(ctx, s.file, s.source), s.painter())
+		status := s.conclude(r, r.Run(ctx, s.file, s.source), s.painter())
 		fmt.Print(iproute.Script(events, exact))
 		return status
 	})

@@ -19,6 +19,7 @@ import (
 	"nsscript/runtime/event"
 	"nsscript/runtime/iproute"
 	"nsscript/runtime/lab"
+	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
 	"nsscript/runtime/script"
 )
@@ -49,6 +50,7 @@ type settings struct {
 
 	file, source string
 	args         map[string]string
+	signals      func() <-chan os.Signal
 }
 
 func (s *settings) limits(f *pflag.FlagSet) {
@@ -104,7 +106,13 @@ func (s *settings) execute(fn func(sandboxed *sandbox.State) int) int {
 		if !s.read() {
 			return exitError
 		}
-		return fn(nil)
+		s.signals = catchSignals()
+		status := make(chan int)
+		go func() {
+			netns.Pin()
+			status <- fn(nil)
+		}()
+		return <-status
 	}
 	if !sandbox.Inside() {
 		if s.file != "-" {
@@ -116,13 +124,14 @@ func (s *settings) execute(fn func(sandboxed *sandbox.State) int) int {
 		wd, _ := os.Getwd()
 		status, err := sandbox.Run(sandbox.Options{
 			Keep:    []string{wd, filepath.Dir(s.file), os.TempDir()},
-			Message: lab.MachineSettings(),
+			Message: lab.MachineSettings,
 		})
 		if err != nil {
 			return s.noLab(err)
 		}
 		return status
 	}
+	s.signals = catchSignals()
 	st, err := sandbox.Enter()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "nsscript: private lab: %v\n", err)
@@ -136,14 +145,12 @@ func (s *settings) execute(fn func(sandboxed *sandbox.State) int) int {
 			fmt.Fprintf(os.Stderr, "nsscript: reduced: %s\n", line)
 		}
 	}
-	done, status := make(chan struct{}), 0
 	go func() {
-		defer close(done)
-		status = fn(st)
+		netns.Pin() // entering namespaces is cheaper for a goroutine with a thread of its own
+		st.Exit(fn(st))
 	}()
-	st.Reap(done)
-	st.Exit(status)
-	return status
+	st.Reap(nil)
+	return exitOK
 }
 
 func missingFile(file string, err error) error {
@@ -155,6 +162,10 @@ func missingFile(file string, err error) error {
 
 // noLab says why there is no private lab, or how it ended.
 func (s *settings) noLab(err error) int {
+	if errors.Is(err, sandbox.ErrInterrupted) {
+		sayInterrupted()
+		return exitInterrupted
+	}
 	fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
 	var crash *sandbox.Crash
 	if !errors.As(err, &crash) {
@@ -183,6 +194,21 @@ func (s *settings) read() bool {
 	return true
 }
 
+// catchSignals begins to catch what asks for the end. That takes a while (the
+// runtime changes one signal after the other), so it happens beside the start;
+// the function that it returns waits for it.
+func catchSignals() func() <-chan os.Signal {
+	signals, ready := make(chan os.Signal, 1), make(chan struct{})
+	go func() {
+		signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+		close(ready)
+	}()
+	return func() <-chan os.Signal {
+		<-ready
+		return signals
+	}
+}
+
 // errInterrupted is why a run ends after Ctrl-C.
 var errInterrupted = errors.New("interrupted")
 
@@ -191,10 +217,9 @@ var sayInterrupted = sync.OnceFunc(func() { fmt.Fprintln(os.Stderr, "nsscript: i
 
 // interruptible is a context that ends at SIGINT, SIGTERM or SIGHUP. A run that
 // does not end then is ended: in a private lab nothing can be left behind.
-func interruptible(st *sandbox.State) (context.Context, context.CancelFunc) {
+func (s *settings) interruptible(st *sandbox.State) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	signals := s.signals()    // from here on; nothing has been done before
 	var asked <-chan struct{} // never, outside a private lab
 	if st != nil {
 		asked = st.Interrupted
@@ -221,7 +246,7 @@ func interruptible(st *sandbox.State) (context.Context, context.CancelFunc) {
 
 // runScript makes the lab, runs the script in it and says how it went.
 func (s *settings) runScript(st *sandbox.State) int {
-	ctx, cancel := interruptible(st)
+	ctx, cancel := s.interruptible(st)
 	defer cancel()
 	paint := s.painter()
 	var trace event.Sink
@@ -242,7 +267,7 @@ func (s *settings) runScript(st *sandbox.State) int {
 	}
 	o.Stuck = s.stuck(l, st)
 	r = script.New(o)
-	result := r.RunPinned(ctx, s.file, s.source)
+	result := r.Run(ctx, s.file, s.source)
 	status := s.conclude(r, result, paint)
 	if s.host {
 		s.restore(l, status)

@@ -126,12 +126,16 @@ func copied(inherit string) []setting {
 // inherited are the settings that every namespace of the lab has to be given.
 // Without the machine's own words it looks at the calling thread's namespace,
 // which is fresh and so has copied them.
-func inherited(machine string) []setting {
+func inherited(machine func() string) []setting {
+	said := ""
+	if machine != nil {
+		said = machine()
+	}
 	var changed []setting
-	if machine == "" {
+	if said == "" {
 		changed = copied("1")
 	} else {
-		for _, word := range strings.Fields(machine)[1:] {
+		for _, word := range strings.Fields(said)[1:] {
 			key, value, _ := strings.Cut(word, "=")
 			changed = append(changed, setting{key, value})
 		}

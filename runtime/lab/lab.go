@@ -34,9 +34,9 @@ type Options struct {
 	Seed uint64
 	// Events gets every operation; nil for nobody.
 	Events event.Sink
-	// Machine is what [MachineSettings] said outside the lab; "" makes the lab
-	// find out by itself.
-	Machine string
+	// Machine returns what [MachineSettings] said outside the lab; nil or ""
+	// makes the lab find out by itself.
+	Machine func() string
 }
 
 // Lab is a set of namespaces around a root namespace. Its methods may be called

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
 )
@@ -91,6 +93,9 @@ func runInside() (status int, err error) {
 		Keep:      []string{wd, filepath.Dir(exe), os.TempDir(), os.Getenv("GOCACHE"), filepath.Dir(os.Getenv("NSSCRIPT_BINARY"))},
 		RawStderr: true,
 	})
+	if errors.Is(err, sandbox.ErrInterrupted) {
+		return 128 + int(unix.SIGINT), nil
+	}
 	var crash *sandbox.Crash
 	if !errors.As(err, &crash) {
 		return status, err

@@ -454,7 +454,9 @@ func TestPingThreads(t *testing.T) {
 	threads, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]))
 	a.must(err, "threads")
 	t.Logf("%d threads", threads)
-	if threads > 60 {
+	// A thread each would be a thousand. How many there are depends on how long
+	// the kernel keeps a call, a slow machine has more.
+	if threads > 250 {
 		t.Errorf("%d threads for 1000 pings", threads)
 	}
 	wg.Wait()

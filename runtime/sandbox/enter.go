@@ -1,9 +1,9 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,8 +18,8 @@ type State struct {
 	// Reduced says, a line each, what this private lab lacks because the
 	// machine (a container that masks paths) does not allow it.
 	Reduced []string
-	// Message is what the outer process said in its Options.
-	Message string
+	// Message waits for what the outer process says in its Options.
+	Message func() string
 
 	// Interrupted is closed when the user asks the outer process for the end.
 	Interrupted <-chan struct{}
@@ -31,18 +31,19 @@ type State struct {
 // Enter makes the inner process the lab's: ids, mounts, standard error. Call it
 // first thing, on the first thread.
 func Enter() (*State, error) {
-	var cfg config
-	if err := json.Unmarshal([]byte(os.Getenv(marker)), &cfg); err != nil {
+	cfg, err := parseConfig(os.Getenv(marker))
+	if err != nil {
 		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
 	}
 	os.Unsetenv(marker)
 	unix.CloseOnExec(lifelineFD)
+	unix.CloseOnExec(messageFD)
 	// The lifeline must be non-blocking before NewFile sees it, so that waiting
 	// for its end costs no thread.
 	if err := unix.SetNonblock(lifelineFD, true); err != nil {
 		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
 	}
-	st := &State{Message: cfg.Message, lifeline: os.NewFile(lifelineFD, "lifeline")}
+	st := &State{Message: sync.OnceValue(readMessage), lifeline: os.NewFile(lifelineFD, "lifeline")}
 	interrupted := make(chan struct{})
 	st.Interrupted, st.interrupt = interrupted, sync.OnceFunc(func() { close(interrupted) })
 	if !cfg.RawStderr {
@@ -63,6 +64,16 @@ func Enter() (*State, error) {
 		return nil, err
 	}
 	return st, nil
+}
+
+func readMessage() string {
+	f := os.NewFile(messageFD, "message")
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return "" // as if nothing had been said
+	}
+	return string(b)
 }
 
 // takeIDs waits until the outer process has mapped the ids and becomes root.

@@ -14,15 +14,15 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -36,7 +36,8 @@ const marker = "_NSSCRIPT_SANDBOX"
 // The inner process's extra descriptors.
 const (
 	lifelineFD = 3 // a socket whose other end the outer process holds
-	stderrFD   = 4 // the user's stderr; absent with Options.RawStderr
+	messageFD  = 4 // a pipe with what Options.Message says
+	stderrFD   = 5 // the user's stderr; absent with Options.RawStderr
 )
 
 // What the outer process says on the lifeline.
@@ -57,37 +58,79 @@ type Options struct {
 	// RawStderr leaves the Go runtime's crash reports on stderr (test
 	// binaries want them) instead of turning them into a [Crash].
 	RawStderr bool
-	// Message is for the inner process, which cannot see what the outer one
-	// sees of the machine.
-	Message string
+	// Message says what the inner process wants to know of the machine and
+	// cannot see; it runs beside the start. nil says nothing.
+	Message func() string
 }
 
 // config is what the outer process tells the inner one.
 type config struct {
-	Keep      []string `json:",omitempty"`
-	RawStderr bool     `json:",omitempty"`
+	Keep      []string
+	RawStderr bool
 	// AwaitIDs: the user namespace has no ids yet; wait for them.
-	AwaitIDs bool   `json:",omitempty"`
-	Message  string `json:",omitempty"`
+	AwaitIDs bool
+}
+
+// String is the configuration as the environment carries it: a letter for each
+// switch, and the directories in quotes. (encoding/json takes longer than the
+// rest of the start.)
+func (c config) String() string {
+	b := []byte{' '}
+	if c.RawStderr {
+		b = append(b, 'r')
+	}
+	if c.AwaitIDs {
+		b = append(b, 'i')
+	}
+	for _, dir := range c.Keep {
+		b = strconv.AppendQuote(append(b, ' '), dir)
+	}
+	return string(b)
+}
+
+// parseConfig reads what String wrote.
+func parseConfig(text string) (c config, err error) {
+	if !strings.HasPrefix(text, " ") {
+		return c, errors.New("no configuration")
+	}
+	switches, rest, _ := strings.Cut(text[1:], " ")
+	c.RawStderr, c.AwaitIDs = strings.Contains(switches, "r"), strings.Contains(switches, "i")
+	for rest != "" {
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return c, err
+		}
+		dir, err := strconv.Unquote(quoted)
+		if err != nil {
+			return c, err
+		}
+		c.Keep = append(c.Keep, dir)
+		rest = strings.TrimPrefix(rest[len(quoted):], " ")
+	}
+	return c, nil
 }
 
 // Inside tells whether this process is the inner one, the lab's pid 1.
 func Inside() bool { return os.Getenv(marker) != "" }
+
+// ErrInterrupted: the user asked for the end before the inner process could be
+// told of it.
+var ErrInterrupted = errors.New("interrupted")
 
 // Run starts the program again, with the same arguments, inside a private lab,
 // and waits for it. It forwards signals, and it dies with the inner process and
 // the inner process with it. Call it on the program's first thread: the inner
 // process dies with the thread that started it (PR_SET_PDEATHSIG, prctl(2)).
 //
-// The error is a [*Forbidden] when this machine does not allow it and a
-// [*Crash] when the inner process did not end by itself; else the status is
-// what the inner process exited with.
+// The program is to end then, with that status: it keeps catching signals, since
+// to stop that takes a while.
+//
+// The error is a [*Forbidden] when this machine does not allow it,
+// [ErrInterrupted] when the user ended it at once, and a [*Crash] when the inner
+// process did not end by itself; else the status is what the inner process exited
+// with.
 func Run(o Options) (status int, err error) {
-	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr, Message: o.Message}
-	// From now on, so that no signal finds the inner process without us.
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, forwarded...)
-	defer signal.Stop(signals)
+	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr}
 	var ids *idMaps
 	rootless := os.Geteuid() != 0
 	if rootless {
@@ -101,25 +144,35 @@ func Run(o Options) (status int, err error) {
 	if err != nil {
 		return 0, diagnose(err, os.ReadFile)
 	}
-	return in.wait(signals)
+	// A signal that comes before this ends us, and that ends the inner process.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, forwarded...)
+	go in.forward(signals)
+	in.tell(o.Message)
+	ws, err := in.reap()
+	defer in.close()
+	if err != nil {
+		return 0, fmt.Errorf("wait for the lab: %w", err)
+	}
+	return in.verdict(ws)
 }
 
 // inner is the running inner process as the outer one sees it.
 type inner struct {
-	cmd      *exec.Cmd
+	pid      int
 	lifeline *os.File
+	message  *os.File
 	crash    *os.File // what the Go runtime wrote to descriptor 2; or nil
 	// interrupted is set when somebody asked for the end.
 	interrupted atomic.Bool
+
+	mu   sync.Mutex // guards gone
+	gone bool       // the pid may be somebody else's
 }
 
 // start starts the inner process.
 func start(cfg config, userns bool, ids *idMaps) (*inner, error) {
 	cfg.AwaitIDs = userns && ids != nil
-	text, err := json.Marshal(cfg)
-	if err != nil {
-		return nil, err
-	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
@@ -127,32 +180,42 @@ func start(cfg config, userns bool, ids *idMaps) (*inner, error) {
 	in := &inner{lifeline: os.NewFile(uintptr(pair[0]), "lifeline")}
 	theirs := os.NewFile(uintptr(pair[1]), "lifeline")
 	defer theirs.Close()
+	listen, say, err := os.Pipe()
+	if err != nil {
+		in.close()
+		return nil, err
+	}
+	defer listen.Close()
+	in.message = say
 
-	in.cmd = selfCommand()
-	in.cmd.Env = append(os.Environ(), marker+"="+string(text))
-	in.cmd.Stdin, in.cmd.Stdout, in.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	in.cmd.ExtraFiles = []*os.File{theirs}
+	files := []uintptr{0, 1, 2, theirs.Fd(), listen.Fd()} // in the order of their numbers
 	if !cfg.RawStderr {
 		fd, err := unix.MemfdCreate("nsscript-crash", unix.MFD_CLOEXEC)
 		if err != nil {
+			in.close()
 			return nil, fmt.Errorf("memfd_create: %w", err)
 		}
 		in.crash = os.NewFile(uintptr(fd), "crash")
-		in.cmd.Stderr = in.crash
-		in.cmd.ExtraFiles = append(in.cmd.ExtraFiles, os.Stderr)
+		files[2] = in.crash.Fd()
+		files = append(files, 2)
 	}
-	in.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: unix.SIGKILL}
+	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: unix.SIGKILL}
 	if userns {
-		setUserNamespace(in.cmd.SysProcAttr, ids)
+		setUserNamespace(attr, ids)
 	}
-	if err := in.cmd.Start(); err != nil {
+	// Not os/exec: that first starts another process to see whether the kernel
+	// has pidfds.
+	in.pid, err = syscall.ForkExec(selfPath(), os.Args, &syscall.ProcAttr{
+		Env: append(os.Environ(), marker+"="+cfg.String()), Files: files, Sys: attr,
+	})
+	if err != nil {
 		in.close()
 		return nil, err
 	}
 	if cfg.AwaitIDs {
-		if err := ids.apply(in.cmd.Process.Pid); err != nil {
-			_ = in.cmd.Process.Kill()
-			_ = in.cmd.Wait()
+		if err := ids.apply(in.pid); err != nil {
+			_ = unix.Kill(in.pid, unix.SIGKILL)
+			_, _ = in.reap()
 			in.close()
 			return nil, err
 		}
@@ -161,20 +224,28 @@ func start(cfg config, userns bool, ids *idMaps) (*inner, error) {
 	return in, nil
 }
 
-// selfCommand runs this program again. Its real path is used where it can be,
-// so that the process has the program's name and not "exe".
-func selfCommand() *exec.Cmd {
+// selfPath is this program. Its real path is used where it can be, so that the
+// process has the program's name and not "exe".
+func selfPath() string {
 	path, err := os.Executable()
 	if err != nil || unix.Access(path, unix.X_OK) != nil {
-		path = "/proc/self/exe"
+		return "/proc/self/exe"
 	}
-	cmd := exec.Command(path)
-	cmd.Args = os.Args
-	return cmd
+	return path
+}
+
+// tell says the message. The inner process is starting meanwhile, and it may
+// end without having listened.
+func (in *inner) tell(message func() string) {
+	if message != nil {
+		_, _ = io.WriteString(in.message, message())
+	}
+	in.message.Close()
 }
 
 func (in *inner) close() {
 	in.lifeline.Close()
+	in.message.Close()
 	if in.crash != nil {
 		in.crash.Close()
 	}
@@ -195,28 +266,42 @@ func (in *inner) interrupt(s os.Signal) {
 	}
 }
 
-// wait waits for the inner process, passing signals on.
-func (in *inner) wait(signals <-chan os.Signal) (int, error) {
-	defer in.close()
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				in.interrupt(s)
-				_ = in.cmd.Process.Signal(s)
-			case <-done:
-				return
-			}
+// forward passes signals on as long as the pid is the inner process's.
+func (in *inner) forward(signals <-chan os.Signal) {
+	for s := range signals {
+		in.interrupt(s)
+		in.mu.Lock()
+		if !in.gone {
+			_ = unix.Kill(in.pid, s.(syscall.Signal))
 		}
-	}()
-	err := in.cmd.Wait()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return 0, fmt.Errorf("wait for the lab: %w", err)
+		in.mu.Unlock()
 	}
-	return in.verdict(in.cmd.ProcessState.Sys().(syscall.WaitStatus))
+}
+
+// reap waits for the end of the inner process and gives its pid back.
+func (in *inner) reap() (ws syscall.WaitStatus, err error) {
+	err = ignoringEINTR(func() error {
+		return unix.Waitid(unix.P_PID, in.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	})
+	if err != nil {
+		return 0, err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.gone = true
+	err = ignoringEINTR(func() error {
+		_, err := syscall.Wait4(in.pid, &ws, 0, nil)
+		return err
+	})
+	return ws, err
+}
+
+func ignoringEINTR(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // verdict tells an exit of the inner process's own making, which it announced
@@ -231,7 +316,7 @@ func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
 		return ws.ExitStatus(), nil
 	}
 	if in.interrupted.Load() && ws.Exited() {
-		return 128 + int(unix.SIGINT), nil // it came before the inner process could be told
+		return 0, ErrInterrupted
 	}
 	return 0, &Crash{Status: ws, Words: string(words)}
 }
@@ -245,7 +330,11 @@ func (in *inner) announced() bool {
 
 // readAll returns what was written to a memfd, at most its first 256 KiB.
 func readAll(f *os.File) []byte {
-	b := make([]byte, 256<<10)
+	info, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	b := make([]byte, min(info.Size(), 256<<10))
 	n, _ := f.ReadAt(b, 0)
 	return b[:n]
 }

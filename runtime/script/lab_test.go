@@ -15,6 +15,7 @@ import (
 
 	"nsscript/builtins"
 	"nsscript/runtime/lab"
+	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
 	"nsscript/runtime/script"
 )
@@ -59,7 +60,7 @@ func TestMain(m *testing.M) {
 // makes the lab, as the inner one it runs the script.
 func serve(text string) int {
 	if !sandbox.Inside() {
-		status, err := sandbox.Run(sandbox.Options{RawStderr: true, Keep: []string{os.TempDir()}, Message: lab.MachineSettings()})
+		status, err := sandbox.Run(sandbox.Options{RawStderr: true, Keep: []string{os.TempDir()}, Message: lab.MachineSettings})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 3
@@ -76,6 +77,7 @@ func serve(text string) int {
 	var o outcome
 	go func() {
 		defer close(done)
+		netns.Pin()
 		var j job
 		if err := json.Unmarshal([]byte(text), &j); err != nil {
 			panic(err)
@@ -104,7 +106,7 @@ func (j *job) run(st *sandbox.State) (o outcome) {
 		Failed: func(f builtins.CheckFailure) { o.Reports = append(o.Reports, r.ExplainCheck(f)) },
 		Note:   func(format string, args ...any) { o.Notes = append(o.Notes, fmt.Sprintf(format, args...)) },
 	})
-	result := r.RunPinned(ctx, j.Path, j.Source)
+	result := r.Run(ctx, j.Path, j.Source)
 	o.Out, o.Checks, o.Failed, o.Tests = out.String(), result.Checks, result.Failed, result.Tests
 	var stop *builtins.Stop
 	var skip *builtins.Skip

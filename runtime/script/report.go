@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -88,7 +89,7 @@ func (r *Runner) explainFrames(frames []frame, reason error) string {
 	var many resolve.ErrorList
 	var bad syntax.Error
 	var e *lab.Error
-	if n := len(frames); n > 1 && badCall.MatchString(text) && strings.HasPrefix(text, "function "+frames[n-1].fn+" ") {
+	if n := len(frames); n > 1 && badCall().MatchString(text) && strings.HasPrefix(text, "function "+frames[n-1].fn+" ") {
 		frames = frames[:n-1] // the caller is to blame
 	}
 	way, at := frames, event.Pos{}
@@ -109,7 +110,7 @@ func (r *Runner) explainFrames(frames []frame, reason error) string {
 	if hint == "" {
 		hint = r.shadowHint(at, text)
 	}
-	if m := notInModule.FindStringSubmatch(text); m != nil && r.loaded[m[2]] != nil {
+	if m := notInModule().FindStringSubmatch(text); m != nil && r.loaded[m[2]] != nil {
 		if near := lab.Nearest(m[1], r.loaded[m[2]].globals.Keys()); near != "" {
 			hint = "did you mean " + near + "?"
 		}
@@ -212,11 +213,17 @@ func (r *Runner) quote(at event.Pos) string {
 	return fmt.Sprintf("\n    %s\n    %s^", line, pad.String())
 }
 
-var undefined = regexp.MustCompile(`^undefined: (\w+)`)
+// pattern compiles an expression when it is needed: a script that is right needs
+// none.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
+var undefined = pattern(`^undefined: (\w+)`)
 
 // nameHint proposes the name that an unknown one probably means.
 func (r *Runner) nameHint(msg string) string {
-	m := undefined.FindStringSubmatch(msg)
+	m := undefined().FindStringSubmatch(msg)
 	if m == nil {
 		return ""
 	}
@@ -237,20 +244,20 @@ func (r *Runner) nameHint(msg string) string {
 }
 
 var (
-	early   = regexp.MustCompile(`^(?:global|local) variable (\w+) referenced before assignment`)
-	notCall = regexp.MustCompile(`^invalid call of non-function`)
+	early   = pattern(`^(?:global|local) variable (\w+) referenced before assignment`)
+	notCall = pattern(`^invalid call of non-function`)
 	// A function was given the wrong arguments; Starlark says so inside it.
-	badCall     = regexp.MustCompile(`^function \S+ (missing|accepts|got an unexpected|got multiple|takes) `)
-	notInModule = regexp.MustCompile(`^load: name (\S+) not found in module (\S+)`)
+	badCall     = pattern(`^function \S+ (missing|accepts|got an unexpected|got multiple|takes) `)
+	notInModule = pattern(`^load: name (\S+) not found in module (\S+)`)
 )
 
 // shadowHint explains errors that come from giving a variable the name of a
 // builtin.
 func (r *Runner) shadowHint(at event.Pos, msg string) string {
 	name := ""
-	if m := early.FindStringSubmatch(msg); m != nil {
+	if m := early().FindStringSubmatch(msg); m != nil {
 		name = m[1]
-	} else if notCall.MatchString(msg) {
+	} else if notCall().MatchString(msg) {
 		name = r.wordAt(at)
 	}
 	if name == "" || !r.names.Has(name) {

@@ -19,7 +19,6 @@ import (
 
 	"nsscript/builtins"
 	"nsscript/runtime/lab"
-	"nsscript/runtime/netns"
 )
 
 // Options of a run.
@@ -96,7 +95,8 @@ func New(o Options) *Runner {
 
 // Run runs a script: source is its text, path what messages call it and what
 // load() and read_file() are relative to. It returns when the script has ended
-// or ctx has, whose cause is then the error.
+// or ctx has, whose cause is then the error. A caller whose goroutine is locked to
+// a thread of its own enters namespaces faster (netns.Pin).
 func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	if r.options.Timeout > 0 {
 		limit := &lab.Error{Op: fmt.Sprintf("the script ran longer than %v", r.options.Timeout), Kind: lab.KindTimeout,
@@ -172,17 +172,6 @@ type located struct{ err, at error }
 
 func (l *located) Error() string { return l.err.Error() }
 func (l *located) Unwrap() error { return l.err }
-
-// RunPinned is Run on a thread of its own that stays with the script: entering
-// namespaces is cheaper for a goroutine that is locked to its thread.
-func (r *Runner) RunPinned(ctx context.Context, path, source string) Result {
-	done := make(chan Result, 1)
-	go func() {
-		netns.Pin()
-		done <- r.Run(ctx, path, source)
-	}()
-	return <-done
-}
 
 // thread makes a Starlark thread with the run's limits.
 func (r *Runner) thread(name string, fail context.CancelCauseFunc) *starlark.Thread {

@@ -1,11 +1,11 @@
 package script_test
 
 import (
-	"encoding/json"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // The table of docs/language.md that says what a failed check does where.
@@ -27,17 +27,9 @@ func verify(t *testing.T, source string, want verified) {
 		}
 		got.Reports = append(got.Reports, r)
 	}
-	if !reflect.DeepEqual(want, got) {
-		t.Errorf("got  %s\nwant %s", pretty(got), pretty(want))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
 	}
-}
-
-func pretty(v verified) string {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err.Error()
-	}
-	return strings.ReplaceAll(string(b), `\n`, "\n    ")
 }
 
 func TestVerifyTopLevel(t *testing.T) {
