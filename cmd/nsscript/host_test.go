@@ -43,7 +43,7 @@ const state = `state() {
 		for what in "-d link" "-d addr" "route show table all" "-6 route show table all" "rule" "-6 rule" "neigh show nud permanent"; do
 			$run ip -j $what
 		done
-		$run sh -c 'cd /proc/sys/net/ipv4; grep . ip_forward conf/*/rp_filter conf/*/forwarding'
+		$run sh -c 'cd /proc/sys/net; grep . ipv4/ip_forward ipv4/conf/*/rp_filter ipv?/conf/*/forwarding ipv?/conf/*/accept_redirects ipv6/conf/*/disable_ipv6'
 	done
 	cut -d' ' -f4-7 /proc/self/mountinfo
 }
@@ -154,14 +154,19 @@ rename(root["r0"], "renamed")
 br = bridge("br0", addr="10.7.0.1/24", up=True)
 set_link(root["renamed"], mtu=1400, master=br, mac="02:00:00:00:00:77", alias="words")
 up(root["renamed"])
+sysctl(root, "net.ipv6.conf.k1.disable_ipv6", 1)
 down(root["k0"])
 addr(root["r1"], "10.6.0.1/24", "fd06::1/64")
+sysctl(root, "net.ipv6.conf.r1.forwarding", 0)
 up(root["r1"])
 route(root, "192.0.2.0/24", via="10.5.0.9")
 rule(root, src="10.1.0.0/16", table=7)
 neighbor(root["k1"], "10.5.0.77", mac="02:00:00:00:00:99")
 sysctl(root, "net.ipv4.ip_forward", 1)
 sysctl(root, "net.ipv4.conf.k1.rp_filter", 2)
+sysctl(root, "net.ipv6.conf.k0.disable_ipv6", 1)
+sysctl(root, "net.ipv6.conf.all.disable_ipv6", 1)
+sysctl(root, "net.ipv6.conf.all.forwarding", 1)
 sysctl(netns("green", exist=True), "net.ipv4.ip_forward", "1")
 delete(blue["v1"])
 LAST
@@ -178,6 +183,9 @@ ip link add k0 type veth peer name k1
 ip addr add 10.5.0.1/24 dev k1
 ip link set k0 up
 ip link set k1 up
+echo 1 > /proc/sys/net/ipv4/conf/k1/forwarding
+echo 1 > /proc/sys/net/ipv6/conf/k1/forwarding
+ip addr add fd05::1/64 nodad dev k1
 ip addr add 10.4.0.1/24 brd + dev k0
 ip addr add fd04::1/64 nodad dev k0
 ip route add 198.51.100.0/24 via 10.5.0.8

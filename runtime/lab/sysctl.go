@@ -36,22 +36,31 @@ func (ns *Namespace) SetSysctl(ctx context.Context, key, value string) error {
 	if err != nil {
 		return err
 	}
-	start := time.Now()
 	var before string
+	if ns.lab.options.Host {
+		_ = ns.do(func() error {
+			path = withDottedName(path)
+			before, _ = readSysctl(path)
+			return nil
+		})
+	}
+	lost := ns.keepSettings(path)
+	start := time.Now()
 	err = ns.do(func() error {
 		path = withDottedName(path)
-		if ns.lab.options.Host {
-			before, _ = readSysctl(path)
-		}
 		return writeSysctl(path, value)
 	})
 	ns.lab.emit(ctx, "sysctl", ns, start, err, arg("key", path), arg("value", value))
 	if err != nil {
 		return ns.sysctlError(err, "set", key, path)
 	}
-	if before != value {
-		ns.lab.onUndo(func(ctx context.Context) error { return ns.SetSysctl(ctx, path, before) })
-	}
+	ns.lab.onUndo(func(ctx context.Context) error {
+		err := ns.SetSysctl(ctx, path, before)
+		if err == nil && lost != nil {
+			err = lost.restore(ctx)
+		}
+		return err
+	})
 	return nil
 }
 

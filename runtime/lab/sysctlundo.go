@@ -1,0 +1,96 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lostSettings is what writing one setting of a machine's interfaces may take
+// along: net.ipv4.ip_forward and the "all" of a key write that of every interface
+// and other keys, too (inet_forward_change in net/ipv4/devinet.c, addrconf_fixup_*
+// in net/ipv6/addrconf.c), and IPv6 addresses and routes go when it is switched
+// off.
+type lostSettings struct {
+	ns     *Namespace
+	dir    string // net/ipv4/conf or net/ipv6/conf
+	values []setting
+	links  []kept
+}
+
+// keepSettings remembers what writing path may change beside it; nil where that
+// is nothing, or nothing is to be undone.
+func (ns *Namespace) keepSettings(path string) *lostSettings {
+	if !ns.lab.options.Host {
+		return nil
+	}
+	s := &lostSettings{ns: ns}
+	switch {
+	case path == "net/ipv4/ip_forward", strings.HasPrefix(path, "net/ipv4/conf/"):
+		s.dir = "net/ipv4/conf"
+	case strings.HasPrefix(path, "net/ipv6/conf/"):
+		s.dir = "net/ipv6/conf"
+	default:
+		return nil
+	}
+	_ = ns.do(func() error {
+		s.values = settingsOf(s.dir)
+		return nil
+	})
+	if filepath.Base(path) == "disable_ipv6" {
+		links, _, _ := ns.Links()
+		for _, k := range links {
+			s.links = append(s.links, k.keep())
+		}
+	}
+	return s
+}
+
+// settingsOf reads the settings of all interfaces in the calling thread's
+// namespace; some, like stable_secret, cannot be read before they are set.
+func settingsOf(dir string) (all []setting) {
+	interfaces, err := os.ReadDir("/proc/sys/" + dir)
+	if err != nil {
+		return nil
+	}
+	for _, i := range interfaces {
+		keys, _ := os.ReadDir(filepath.Join("/proc/sys", dir, i.Name()))
+		for _, k := range keys {
+			path := filepath.Join(dir, i.Name(), k.Name())
+			if value, err := readSysctl(path); err == nil {
+				all = append(all, setting{path, value})
+			}
+		}
+	}
+	return all
+}
+
+// restore writes what is not as it was, after the setting itself was written.
+func (s *lostSettings) restore(ctx context.Context) error {
+	var failed []error
+	err := s.ns.do(func() error {
+		now := map[string]string{}
+		for _, n := range settingsOf(s.dir) {
+			now[n.key] = n.value
+		}
+		for _, was := range s.values {
+			value, exists := now[was.key]
+			if !exists || value == was.value {
+				continue
+			}
+			if err := writeSysctl(was.key, was.value); err != nil && !errors.Is(err, unix.ENOENT) {
+				failed = append(failed, s.ns.sysctlError(err, "set", was.key, was.key))
+			}
+		}
+		return nil
+	})
+	failed = append(failed, err)
+	for _, k := range s.links {
+		failed = append(failed, k.restore(ctx))
+	}
+	return errors.Join(failed...)
+}
