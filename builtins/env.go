@@ -24,6 +24,8 @@ type Env struct {
 	Out io.Writer
 	// Args are the script's name=value arguments, for param().
 	Args map[string]string
+	// Asked are the names that param() was called with.
+	Asked map[string]bool
 	// Failed is told of every failed check; it prints.
 	Failed func(CheckFailure)
 	// Note is told what a user may want to know (the choice of an address).
@@ -44,6 +46,7 @@ type Env struct {
 // New completes an Env and returns the names that scripts find predeclared.
 func New(env *Env) starlark.StringDict {
 	env.began = time.Now()
+	env.Asked = map[string]bool{}
 	env.root = &Namespace{env: env}
 	if env.Lab != nil { // tests of the interpreter have none
 		env.root.ns = env.Lab.Root

@@ -124,6 +124,7 @@ const KindArgument = "argument"
 
 func param(c *Call) (starlark.Value, error) {
 	name, def := get(c, "name", ""), get[starlark.Value](c, "default", starlark.None)
+	c.Env.Asked[name] = true
 	given, ok := c.Env.Args[name]
 	if !ok {
 		return def, nil

@@ -255,6 +255,19 @@ ip -br addr show k1
 	}
 }
 
+// TestHostWithoutRoot: what an ordinary user may not do is said where, and how.
+func TestHostWithoutRoot(t *testing.T) {
+	labtest.Need(t, "userns")
+	for _, c := range []struct{ script, want string }{
+		{`veth("a", "b")`, "lab.star:2:1: error: make veth a and b: operation not permitted (EPERM)"},
+		{`addr(root["lo"], "127.0.0.2/8")`, "lab.star:2:1: error: add address 127.0.0.2/8 to lo: operation not permitted (EPERM)"},
+		{`netns("blue")`, "lab.star:2:1: "},
+	} {
+		o := runs(t, exitError, asOrdinary(nsscript(t, "--host", scriptFile(t, "\n"+c.script))))
+		holds(t, o.stderr, c.want, "    "+c.script, "hint: ", "run it with sudo, or without --host in a private lab")
+	}
+}
+
 func TestHostForce(t *testing.T) {
 	script := scriptFile(t, `
 for name, what in [("link", lambda: root["m0"]), ("namespace", lambda: netns("green", exist=True)),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sort"
@@ -70,16 +71,26 @@ func unknownLibrary(name string) error {
 }
 
 // checkArgs refuses a name=value that no param() declares, before anything is
-// built. It reads the main file and, without running them, what that loads.
-func (r *Runner) checkArgs(path, source string) error {
+// built. It reads the main file and, without running them, what that loads. A
+// computed name is known only when the script has run: afterwards checks then.
+func (r *Runner) checkArgs(path, source string) (afterwards func() error, err error) {
+	afterwards = func() error { return nil }
 	if len(r.options.Args) == 0 {
-		return nil
+		return afterwards, nil
 	}
 	known, complete := map[string]bool{}, true
 	r.declared(path, source, known, &complete, map[string]bool{})
-	if !complete {
-		return nil // a computed name: the script itself has to know
+	if complete {
+		return afterwards, r.refuseUnknown(path, known)
 	}
+	return func() error {
+		maps.Copy(known, r.env.Asked)
+		return r.refuseUnknown(path, known)
+	}, nil
+}
+
+// refuseUnknown complains about a name=value that is not among the names.
+func (r *Runner) refuseUnknown(path string, known map[string]bool) error {
 	var names []string
 	for n := range known {
 		names = append(names, n)

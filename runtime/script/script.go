@@ -120,12 +120,16 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	r.env.Lock()
 	defer r.env.Unlock()
 	result := Result{}
-	if result.Err = r.checkArgs(path, source); result.Err == nil {
+	afterwards, err := r.checkArgs(path, source)
+	if result.Err = err; err == nil {
 		t := r.thread("main", fail)
 		stop := context.AfterFunc(ctx, func() { t.Cancel("interrupted") })
 		var globals starlark.StringDict
 		globals, result.Err = r.exec(t, path, source)
 		stop()
+		if result.Err == nil {
+			result.Err = afterwards()
+		}
 		result.Tests = tests(globals)
 	}
 	if ctx.Err() != nil && result.Err != nil && !isVerdict(result.Err) {
