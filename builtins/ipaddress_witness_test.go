@@ -14,6 +14,8 @@ import (
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
+
+	"nsscript/runtime/labtest"
 )
 
 // The witness is Python's own ipaddress module: one process gets all questions
@@ -189,10 +191,7 @@ func (w *ipWitness) same(got, want any) bool {
 }
 
 func TestIPAddressPython(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("there is no python3 to compare with:", err)
-	}
+	labtest.Need(t, "python3")
 	type question []string
 	var asked struct {
 		Ones []question `json:"ones"`
@@ -224,7 +223,7 @@ func TestIPAddressPython(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), python, "-c", ipWitnessScript)
+	command := exec.CommandContext(t.Context(), "python3", "-c", ipWitnessScript)
 	command.Stdin = bytes.NewReader(stdin)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

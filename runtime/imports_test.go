@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"runtime/lab":     {"runtime/event", "runtime/netns", "runtime/process", "runtime/probe"},
 	"builtins/std":    {},
 	"builtins":        {"builtins/std", "runtime/event", "runtime/lab", "runtime/process", "runtime/probe"},
-	"runtime/script":  {"builtins", "builtins/std", "runtime/event", "runtime/lab", "runtime/netns"},
+	"runtime/script":  {"builtins", "builtins/std", "runtime/event", "runtime/lab"},
 	"runtime/labtest": {"runtime/netns", "runtime/sandbox"},
 	"cmd/nsscript":    {"builtins", "runtime/event", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/script"},
 }

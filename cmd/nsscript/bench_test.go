@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"nsscript/runtime/labtest"
 )
 
 // The benchmarks run whole programs in pairs, ours and the floor in turn, and
@@ -162,12 +164,9 @@ func BenchmarkExec(b *testing.B) {
 // same in C, a probe that enters the namespace, opens its socket and closes it
 // (whole), and a C loop over one socket that is open already (socket).
 func BenchmarkPing(b *testing.B) {
-	cc, err := exec.LookPath("cc")
-	if err != nil {
-		b.Skip("no C compiler")
-	}
+	labtest.Need(b, "cc")
 	floor := filepath.Join(b.TempDir(), "ping")
-	if text, err := exec.Command(cc, "-O2", "-o", floor, "../../testdata/floor/ping/ping.c").CombinedOutput(); err != nil {
+	if text, err := exec.Command("cc", "-O2", "-o", floor, "../../testdata/floor/ping/ping.c").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, text)
 	}
 	binary := build(b, "nsscript/cmd/nsscript")

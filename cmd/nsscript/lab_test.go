@@ -23,8 +23,10 @@ const small = `
 blue, red = netns("blue"), netns("red")
 a, b = veth("a", "b", ns=blue, peer_ns=red, addr=["10.1.1.1/24", "fd00::1/64"], peer_addr=["10.1.1.2/24", "fd00::2/64"], up=True)
 up(a, b)
-require(ping(blue, "10.1.1.2").ok, "IPv4")
-require(ping(blue, "fd00::2").ok, "IPv6")
+p4 = ping(blue, "10.1.1.2")
+require(p4.ok, "IPv4: %s" % p4.error)
+p6 = ping(blue, "fd00::2")
+require(p6.ok, "IPv6: %s" % p6.error)
 require.eq(exec_in(blue, "ls /run/netns").stdout.split(), ["blue", "red"])
 spawn(red, ["sleep", "600"])
 `

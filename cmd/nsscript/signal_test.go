@@ -151,21 +151,22 @@ func TestStandardInput(t *testing.T) {
 
 // TestTerminal runs nsscript on a terminal of its own and types Ctrl-C there.
 func TestTerminal(t *testing.T) {
+	labtest.Need(t, "terminal")
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer master.Close()
 	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	cmd := nsscript(t, scriptFile(t, "expect(False, 'in colour')\nprint('begun')\nsleep(600)"))
 	cmd.Env = append(os.Environ(), "NO_COLOR=", "TERM=xterm")

@@ -30,7 +30,7 @@ func record(t *testing.T, shell, script string) string {
 	}
 	cat, err := exec.LookPath("cat")
 	if err != nil {
-		t.Skip("there is no cat")
+		lacking(t, "cat", err.Error())
 	}
 	dir := t.TempDir()
 	if err := os.Symlink(cat, filepath.Join(dir, "cat")); err != nil {
@@ -117,7 +117,7 @@ func FuzzScript(f *testing.F) {
 func TestLineQuoting(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip("there is no bash")
+		lacking(t, "bash", err.Error())
 	}
 	var want, line strings.Builder
 	for _, w := range tricky {

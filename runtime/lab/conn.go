@@ -45,7 +45,13 @@ type refusal struct {
 	index int    // which message of the batch
 }
 
-func (r *refusal) Error() string { return describe(r.errno) + ": " + r.words }
+func (r *refusal) Error() string {
+	if r.words == "" {
+		return describe(r.errno)
+	}
+	return describe(r.errno) + ": " + r.words
+}
+
 func (r *refusal) Unwrap() error { return r.errno }
 
 // openConn opens the socket in the calling thread's namespace.

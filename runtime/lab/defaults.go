@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"strings"
 	"time"
 
@@ -61,32 +62,56 @@ func readSysctl(key string) (string, error) {
 	return strings.TrimRight(string(b[:n]), "\n"), nil
 }
 
-// kernelDefaults are the values of net.ipv4.conf.* and net.ipv6.conf.* that a
-// kernel starts with (ipv4_devconf and ipv4_devconf_dflt in net/ipv4/devinet.c,
-// ipv6_devconf and ipv6_devconf_dflt in net/ipv6/addrconf.c). Those of IPv4 that
-// are not listed are 0.
-var kernelDefaults = map[string]map[string]string{
-	"net/ipv4/conf/all": {
-		"accept_redirects": "1", "send_redirects": "1", "secure_redirects": "1", "shared_media": "1",
-		"igmpv2_unsolicited_report_interval": "10000", "igmpv3_unsolicited_report_interval": "1000",
-		"arp_evict_nocarrier": "1",
-	},
-	"net/ipv4/conf/default": {
-		"accept_redirects": "1", "send_redirects": "1", "secure_redirects": "1", "shared_media": "1",
-		"igmpv2_unsolicited_report_interval": "10000", "igmpv3_unsolicited_report_interval": "1000",
-		"arp_evict_nocarrier": "1", "accept_source_route": "1",
-	},
-	"net/ipv6/conf/all": ipv6Defaults, "net/ipv6/conf/default": ipv6Defaults,
+// kernelDefaults are the values of settings that a new namespace, or a link in it,
+// copies from the machine, as a kernel starts with them: ipv4_devconf and
+// ipv4_devconf_dflt in net/ipv4/devinet.c, ipv6_devconf and ipv6_devconf_dflt in
+// net/ipv6/addrconf.c, arp_tbl in net/ipv4/arp.c, nd_tbl in net/ipv6/ndisc.c. Those
+// of net/ipv4/conf that are not listed are 0.
+var kernelDefaults = map[string]string{
+	"net/ipv4/conf/all":      ipv4Defaults,
+	"net/ipv4/conf/default":  ipv4Defaults + " accept_source_route=1",
+	"net/ipv6/conf/all":      ipv6Defaults + " accept_dad=0",
+	"net/ipv6/conf/default":  ipv6Defaults + " accept_dad=1",
+	"net/ipv4/neigh/default": neighborDefaults + " locktime=100",
+	"net/ipv6/neigh/default": neighborDefaults + " locktime=0",
 }
 
-// ipv6Defaults lists what machines are known to change; other keys of IPv6 are
-// left as they were copied.
-var ipv6Defaults = map[string]string{
-	"forwarding": "0", "disable_ipv6": "0", "accept_ra": "1", "accept_redirects": "1", "autoconf": "1",
-	"hop_limit": "64", "mtu": "1280", "use_tempaddr": "0", "dad_transmits": "1", "accept_source_route": "0",
-	"accept_ra_defrtr": "1", "accept_ra_pinfo": "1", "accept_ra_rtr_pref": "1", "router_solicitations": "-1",
-	"proxy_ndp": "0", "ndisc_notify": "0", "addr_gen_mode": "0", "keep_addr_on_down": "0",
-	"ignore_routes_with_linkdown": "0", "seg6_enabled": "0",
+const ipv4Defaults = `accept_redirects=1 send_redirects=1 secure_redirects=1 shared_media=1
+	igmpv2_unsolicited_report_interval=10000 igmpv3_unsolicited_report_interval=1000
+	arp_evict_nocarrier=1`
+
+// ipv6Defaults are those of 6.1 to 6.18 whose value neither the kernel's
+// configuration nor the memory decides.
+const ipv6Defaults = `accept_ra=1 accept_ra_defrtr=1 accept_ra_from_local=0 accept_ra_min_hop_limit=1
+	accept_ra_min_lft=0 accept_ra_mtu=1 accept_ra_pinfo=1 accept_ra_rt_info_max_plen=0
+	accept_ra_rt_info_min_plen=0 accept_ra_rtr_pref=1 accept_redirects=1 accept_source_route=0
+	accept_untracked_na=0 addr_gen_mode=0 autoconf=1 dad_transmits=1 disable_ipv6=0
+	disable_policy=0 drop_unicast_in_l2_multicast=0 drop_unsolicited_na=0 enhanced_dad=1
+	force_forwarding=0 force_mld_version=0 force_tllao=0 forwarding=0 hop_limit=64
+	ignore_routes_with_linkdown=0 ioam6_enabled=0 ioam6_id=65535 ioam6_id_wide=4294967295
+	keep_addr_on_down=0 max_addresses=16 max_desync_factor=600
+	mldv1_unsolicited_report_interval=10000 mldv2_unsolicited_report_interval=1000 mtu=1280
+	ndisc_evict_nocarrier=1 ndisc_notify=0 ndisc_tclass=0 optimistic_dad=0 proxy_ndp=0
+	ra_defrtr_metric=1024 ra_honor_pio_life=0 ra_honor_pio_pflag=0 regen_max_retry=3
+	regen_min_advance=2 router_probe_interval=60 router_solicitation_delay=1
+	router_solicitation_interval=4 router_solicitation_max_interval=3600 router_solicitations=-1
+	rpl_seg_enabled=0 seg6_enabled=0 seg6_require_hmac=0 suppress_frag_ndisc=1
+	temp_prefered_lft=86400 temp_valid_lft=604800 use_oif_addrs_only=0 use_optimistic=0
+	use_tempaddr=0`
+
+// neighborDefaults are a link's timers, and how often and how many.
+const neighborDefaults = `anycast_delay=100 app_solicit=0 base_reachable_time_ms=30000 delay_first_probe_time=5
+	gc_stale_time=60 interval_probe_time_ms=5000 mcast_resolicit=0 mcast_solicit=3
+	proxy_delay=80 proxy_qlen=64 retrans_time_ms=1000 ucast_solicit=3 unres_qlen_bytes=212992`
+
+// defaultsOf reads a list of kernelDefaults.
+func defaultsOf(dir string) map[string]string {
+	values := map[string]string{}
+	for _, word := range strings.Fields(kernelDefaults[dir]) {
+		key, value, _ := strings.Cut(word, "=")
+		values[key] = value
+	}
+	return values
 }
 
 // MachineSettings describes, for Options.Machine, which sysctls new namespaces
@@ -120,13 +145,15 @@ func copied(inherit string) []setting {
 		changed = append(changed, differing("net/ipv6/conf/all")...)
 		changed = append(changed, differing("net/ipv6/conf/default")...)
 	}
-	return changed
+	changed = append(changed, differing("net/ipv4/neigh/default")...)
+	return append(changed, differing("net/ipv6/neigh/default")...)
 }
 
-// inherited are the settings that every namespace of the lab has to be given.
-// Without the machine's own words it looks at the calling thread's namespace,
-// which is fresh and so has copied them.
-func inherited(machine func() string) []setting {
+// inherited are the settings that every namespace of the lab has to be given, and
+// those of its links, whose keys have "default" for the link. Without the machine's
+// own words it looks at the calling thread's namespace, which is fresh and so has
+// copied them.
+func inherited(machine func() string) (spaces, links []setting) {
 	said := ""
 	if machine != nil {
 		said = machine()
@@ -140,34 +167,69 @@ func inherited(machine func() string) []setting {
 			changed = append(changed, setting{key, value})
 		}
 	}
-	// lo exists already and has copied the defaults of its namespace, but for what
-	// the kernel sets for it (ipv6_add_dev in net/ipv6/addrconf.c).
 	for _, s := range changed {
-		if key, ok := strings.CutPrefix(s.key, "net/ipv4/conf/default/"); ok {
-			changed = append(changed, setting{"net/ipv4/conf/lo/" + key, s.value})
+		dir, key := path.Split(s.key)
+		if isNeighborTable(dir) {
+			links = append(links, s)
+		} else {
+			spaces = append(spaces, s)
 		}
-		if key, ok := strings.CutPrefix(s.key, "net/ipv6/conf/default/"); ok && key != "mtu" && key != "use_tempaddr" {
-			changed = append(changed, setting{"net/ipv6/conf/lo/" + key, s.value})
+		if path.Base(dir) == "default" && !loOnly[dir+key] {
+			// lo exists already and has copied the defaults of its namespace.
+			spaces = append(spaces, setting{ofLink(s.key, "lo"), s.value})
 		}
 	}
-	return changed
+	return spaces, links
+}
+
+func isNeighborTable(dir string) bool { return strings.HasSuffix(dir, "/neigh/default/") }
+
+// ofLink is the key of one link instead of the default's.
+func ofLink(key, link string) string { return strings.Replace(key, "/default/", "/"+link+"/", 1) }
+
+// loOnly are the defaults that the kernel does not give to lo (inetdev_init in
+// net/ipv4/devinet.c, ipv6_add_dev in net/ipv6/addrconf.c).
+var loOnly = map[string]bool{
+	"net/ipv4/conf/default/disable_policy": true, "net/ipv4/conf/default/disable_xfrm": true,
+	"net/ipv6/conf/default/mtu": true, "net/ipv6/conf/default/use_tempaddr": true, "net/ipv6/conf/default/accept_dad": true,
+}
+
+// resetLink gives a link that has just come into a namespace the kernel's own
+// settings where it has copied the machine's.
+func (k *Link) resetLink(ctx context.Context) {
+	var settings []setting
+	for _, s := range k.ns.lab.linkResets() {
+		settings = append(settings, setting{ofLink(s.key, k.name), s.value})
+	}
+	if len(settings) == 0 {
+		return
+	}
+	_ = k.ns.do(func() error { return applySettings(settings) })
+	k.ns.emitSettings(ctx, settings)
 }
 
 func differing(dir string) []setting {
-	entries, err := os.ReadDir("/proc/sys/" + dir)
+	shown := dir
+	entries, err := os.ReadDir("/proc/sys/" + shown)
+	if err != nil && isNeighborTable(dir+"/") {
+		// Only the machine's own namespace shows it; lo has copied it.
+		shown = ofLink(dir+"/", "lo")
+		entries, err = os.ReadDir("/proc/sys/" + shown)
+	}
 	if err != nil {
 		return nil
 	}
 	var changed []setting
+	defaults := defaultsOf(dir)
 	for _, e := range entries {
-		want, listed := kernelDefaults[dir][e.Name()]
+		want, listed := defaults[e.Name()]
 		if !listed {
-			if strings.HasPrefix(dir, "net/ipv6/") {
+			if !strings.HasPrefix(dir, "net/ipv4/conf/") {
 				continue
 			}
 			want = "0"
 		}
-		got, err := readSysctl(dir + "/" + e.Name())
+		got, err := readSysctl(path.Join(shown, e.Name()))
 		if err != nil || got == want {
 			continue
 		}

@@ -57,8 +57,9 @@ type Lab struct {
 	claimed map[string]bool
 	procs   []*process.Process
 
-	resets func() []setting // sysctls that a new namespace must get
-	begin  func()           // gives the root what a booted machine has, once
+	resets     func() []setting // sysctls that a new namespace must get
+	linkResets func() []setting // and a new link in it
+	begin      func()           // gives the root what a booted machine has, once
 }
 
 // New makes a lab whose root is the calling process's network namespace. In a
@@ -90,10 +91,13 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	}
 	l.byID[l.Root.id] = l.Root
 	l.resets, l.begin = func() []setting { return nil }, func() {}
+	l.linkResets = l.resets
 	if o.Host {
 		return l, nil
 	}
-	l.resets = sync.OnceValue(func() []setting { return inherited(o.Machine) })
+	both := sync.OnceValues(func() (spaces, links []setting) { return inherited(o.Machine) })
+	l.resets = func() []setting { spaces, _ := both(); return spaces }
+	l.linkResets = func() []setting { _, links := both(); return links }
 	l.begin = sync.OnceFunc(func() { l.boot(ctx) })
 	return l, nil
 }

@@ -192,6 +192,8 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 	l.onUndo(ka.Delete)
 	a.emit(ctx, l)
 	b.emit(ctx, l)
+	ka.resetLink(ctx)
+	kb.resetLink(ctx)
 	return ka, kb, nil
 }
 
@@ -463,6 +465,7 @@ func (l *Lab) AddBridge(ctx context.Context, s LinkSpec, options []Option) (*Lin
 	k := s.NS.adopt(index, &s)
 	l.onUndo(k.Delete)
 	s.emit(ctx, l)
+	k.resetLink(ctx)
 	return k, nil
 }
 

@@ -68,10 +68,11 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// requests builds the messages for a change, and what they say in `ip`'s words.
-func (c *LinkChange) requests(index int) (rs []*nl.NetlinkRequest, args []event.Arg) {
+// request builds the message for a change, and what it says in `ip`'s words. An
+// alternative name is a message of its own.
+func (c *LinkChange) request(index int) (r *nl.NetlinkRequest, args []event.Arg) {
 	flags, change, args := c.flagBits()
-	r := setFlags(index, flags, change)
+	r = setFlags(index, flags, change)
 	add := func(kind int, data []byte, key, value string) {
 		r.AddData(nl.NewRtAttr(kind, data))
 		args = append(args, arg(key, value))
@@ -96,20 +97,26 @@ func (c *LinkChange) requests(index int) (rs []*nl.NetlinkRequest, args []event.
 	} else if c.NoMaster {
 		add(unix.IFLA_MASTER, nl.Uint32Attr(0), "nomaster", "")
 	}
-	if len(args) > 0 {
-		rs = append(rs, r)
+	return r, args
+}
+
+// setAltName adds an alternative name (`ip link property add`), or takes it away.
+func (k *Link) setAltName(ctx context.Context, name string, add bool) error {
+	kind, flags, op := uint16(unix.RTM_DELLINKPROP), uint16(0), "link property del"
+	if add {
+		kind, flags, op = unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND, "link property add"
 	}
-	if c.AltName != nil {
-		p := request(unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND)
-		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		msg.Index = int32(index)
-		p.AddData(msg)
-		list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
-		list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(*c.AltName))
-		p.AddData(list)
-		rs = append(rs, p)
-	}
-	return rs, args
+	r := request(int(kind), int(flags))
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(k.index)
+	r.AddData(msg)
+	list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
+	list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))
+	r.AddData(list)
+	start := time.Now()
+	err := k.ns.conn.do(r)
+	k.ns.lab.emit(ctx, op, k.ns, start, err, arg("dev", k.name), arg("altname", name))
+	return err
 }
 
 // Set changes properties of the link, as `ip link set` does.
@@ -131,19 +138,21 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 		before, _ = k.Info()
 		lost = k.keep()
 	}
-	rs, args := c.requests(k.index)
-	start := time.Now()
-	err := k.ns.conn.do(rs...)
-	if k.ns.lab.watched() {
-		if len(args) > 0 {
-			k.ns.lab.emit(ctx, "link set", k.ns, start, err, append([]event.Arg{arg("dev", k.name)}, args...)...)
-		}
-		if c.AltName != nil {
-			k.ns.lab.emit(ctx, "link property add", k.ns, start, err, arg("dev", k.name), arg("altname", *c.AltName))
+	if c.AltName != nil {
+		if err := k.setAltName(ctx, *c.AltName, true); err != nil {
+			return k.setError(err, &c)
 		}
 	}
-	if err != nil {
-		return k.setError(err, &c)
+	if r, args := c.request(k.index); len(args) > 0 {
+		start := time.Now()
+		err := k.ns.conn.do(r)
+		k.ns.lab.emit(ctx, "link set", k.ns, start, err, append([]event.Arg{arg("dev", k.name)}, args...)...)
+		if err != nil {
+			if c.AltName != nil {
+				_ = k.setAltName(ctx, *c.AltName, false) // nothing half-made stays
+			}
+			return k.setError(err, &c)
+		}
 	}
 	if c.Master != nil || c.NoMaster {
 		k.ns.lab.unsettle(k)
@@ -153,6 +162,9 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 			err := k.Set(ctx, c.opposite(k, before))
 			if c.MTU != nil {
 				err = errors.Join(err, lost.restoreAddrs(ctx))
+			}
+			if c.AltName != nil {
+				err = errors.Join(err, k.setAltName(ctx, *c.AltName, false))
 			}
 			return err
 		})
@@ -171,6 +183,9 @@ func (k *Link) setError(err error, c *LinkChange) error {
 	if c.Master != nil && errors.Is(err, unix.EOPNOTSUPP) {
 		hint = noMaster(c.Master)
 	}
+	if c.AltName != nil && errors.Is(err, unix.EEXIST) {
+		return k.failed(err, "use another name", "set altname %s of %s: there is a link of that name", *c.AltName, k)
+	}
 	return k.failed(err, hint, "set %s", k)
 }
 
@@ -187,8 +202,8 @@ func noMaster(k *Link) string {
 	return fmt.Sprintf("%s is a %s; only a bridge has ports", k, kind)
 }
 
-// opposite is the change that restores what before says. An alternative name
-// that was added stays out of it: names are removed with the link.
+// opposite is the change that restores what before says, but for an alternative
+// name.
 func (c *LinkChange) opposite(k *Link, before *LinkInfo) LinkChange {
 	var o LinkChange
 	if c.MTU != nil {
@@ -287,6 +302,7 @@ func (k *Link) Move(ctx context.Context, to *Namespace) error {
 	if err := to.receive(k); err != nil {
 		return err
 	}
+	k.resetLink(ctx)
 	from.lab.onUndo(func(ctx context.Context) error {
 		if err := k.Move(ctx, from); err != nil {
 			return err

@@ -57,6 +57,22 @@ var features = map[string]func() string{
 		}
 		return ""
 	},
+	// terminal: a pseudo-terminal can be made.
+	"terminal": func() string {
+		fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err.Error()
+		}
+		defer unix.Close(fd)
+		n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		if err == nil {
+			_, err = os.Stat(fmt.Sprintf("/dev/pts/%d", n))
+		}
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	},
 	// kernel: the machine is a throwaway, as an emulator's guest is.
 	"kernel": func() string {
 		if os.Getenv("NSSCRIPT_KERNEL") == "" {
@@ -116,7 +132,7 @@ func oneID() bool {
 }
 
 // Need skips the test unless the machine has what it needs: features (sandbox,
-// root, nobody, subuid, userns, iproute2, ipv6, sysctl, sysfs, kernel) or else
+// root, nobody, subuid, userns, iproute2, ipv6, sysctl, sysfs, terminal, kernel) or else
 // programs. What the environment variable NSSCRIPT_REQUIRE lists, with commas,
 // has to be there: the test fails instead.
 func Need(t testing.TB, names ...string) {

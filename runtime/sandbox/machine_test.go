@@ -169,6 +169,7 @@ const defaults = `
 blue = netns("blue")
 for ns in [root, blue]:
     print(exec_in(ns, "cd /proc/sys/net && grep -rs . . | grep -Ev 'stable_secret|_count|flow_limit|tcp_fastopen_key|ping_group_range' | sort").stdout)
+print(exec_in(root, "cd /proc/sys/net && grep -s . ipv?/neigh/lo/*").stdout)
 left, mid, right = netns("left"), netns("mid"), netns("right")
 a, b = veth("a", "b", ns=left, peer_ns=mid, addr="10.0.1.1/24", peer_addr="10.0.1.2/24", up=True)
 c, d = veth("c", "d", ns=mid, peer_ns=right, addr="10.0.2.1/24", peer_addr="10.0.2.2/24", up=True)
@@ -177,7 +178,7 @@ route(left, "default", via="10.0.1.2")
 route(right, "default", via="10.0.2.1")
 print("one hop", ping(left, "10.0.1.2").ok)
 print("two hops", ping(left, "10.0.2.2", timeout="200ms").ok)
-print(exec_in(mid, "grep -rs . /proc/sys/net/ipv4/conf/b /proc/sys/net/ipv6/conf/b | grep -v stable_secret | sort").stdout)
+print(exec_in(mid, "grep -rs . /proc/sys/net/ipv4/conf/b /proc/sys/net/ipv6/conf/b /proc/sys/net/ipv?/neigh/b | grep -v stable_secret | sort").stdout)
 `
 
 // inOuterLab runs the script in a network namespace whose sysctls are others.
@@ -207,6 +208,18 @@ func TestKernelDefaultsInAnOuterLab(t *testing.T) {
 	compare(t, plain, other)
 	compare(t, plain, runScript(t, defaults, ""))
 }
+
+// everythingElse changes whatever is a number, as no machine does.
+const everythingElse = `
+for f in ipv4/conf/all/* ipv4/conf/default/* ipv6/conf/all/* ipv6/conf/default/* ipv4/neigh/default/* ipv6/neigh/default/*; do
+	v=$(cat $f 2> /dev/null) || continue
+	case $f:$v in
+	*/gc_*|*/mtu:*|*/disable_ipv6:*) ;;
+	*:0) echo 1 > $f ;;
+	*:1) echo 0 > $f ;;
+	*:[0-9]*) echo $((v + 100)) > $f ;;
+	esac 2> /dev/null || true
+done`
 
 const outerSysctls = `cd /proc/sys/net
 echo 1 > ipv4/ip_forward
@@ -263,7 +276,7 @@ func commonLines(a, b string) []string {
 func TestKernelDefaultsWhateverTheMachines(t *testing.T) {
 	labtest.Need(t, "kernel")
 	plain := runScript(t, defaults, "")
-	if out, err := exec.Command("sh", "-e", "-c", outerSysctls).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-e", "-c", outerSysctls+everythingElse).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, inherit := range []string{"0", "1", "2", "3"} {
