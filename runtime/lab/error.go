@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,6 +71,12 @@ func describe(err error) string {
 	}
 	return err.Error()
 }
+
+// Timeout is the cause (context.Cause) of a deadline that an operation was given:
+// how long it had.
+type Timeout time.Duration
+
+func (t Timeout) Error() string { return "timed out after " + time.Duration(t).String() }
 
 // Usage is an error in what was asked for, found before the kernel saw it.
 func Usage(hint, format string, args ...any) *Error {

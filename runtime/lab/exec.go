@@ -21,14 +21,12 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 	if err := ns.check(); err != nil {
 		return process.Result{}, err
 	}
-	asked := time.Now()
 	ns.lab.SettleIPv6(ctx, ns)
 	s.DieWithParent = ns.lab.options.Host
 	start := time.Now()
 	r, err := process.Run(ctx, ns.do, s)
 	ns.emitExec(ctx, "exec", start, err, s, arg("code", strconv.Itoa(r.Code)))
 	if err != nil {
-		r.Took = time.Since(asked) // a timeout counts from the call
 		return r, ns.execError(err, s, r)
 	}
 	if check && r.Code != 0 {
@@ -89,9 +87,9 @@ func (ns *Namespace) emitExec(ctx context.Context, op string, start time.Time, e
 	for _, e := range s.Env {
 		args = append(args, arg("env", e))
 	}
-	for key, value := range map[string]string{"input": s.Input, "user": s.User, "cwd": s.Dir} {
-		if value != "" {
-			args = append(args, arg(key, value))
+	for _, a := range []event.Arg{arg("input", s.Input), arg("user", s.User), arg("cwd", s.Dir)} {
+		if a.Value != "" {
+			args = append(args, a)
 		}
 	}
 	ns.lab.emit(ctx, op, ns, start, err, append(args, more...)...)
@@ -154,8 +152,8 @@ func (ns *Namespace) execError(err error, s process.Spec, r process.Result) erro
 		e.Hint = `install it, or ask first: which("` + missing.Program + `")`
 	case errors.As(err, &noIDs):
 		e.Hint = "install uidmap and add a subuid range, or run as root"
-	case errors.Is(err, context.DeadlineExceeded):
-		e.Kind, e.Err = KindTimeout, errors.New("timed out after "+r.Took.Round(time.Millisecond).String()+lastWords(r))
+	case errors.As(err, new(Timeout)):
+		e.Kind, e.Err = KindTimeout, errors.New(err.Error()+lastWords(r))
 	case errors.Is(err, unix.EACCES):
 		e.Hint = "the file is not executable"
 	}

@@ -275,6 +275,7 @@ func commonLines(a, b string) []string {
 // new namespaces copy: only on a throwaway machine.
 func TestKernelDefaultsWhateverTheMachines(t *testing.T) {
 	labtest.Need(t, "kernel")
+	keepSysctls(t)
 	plain := runScript(t, defaults, "")
 	if out, err := exec.Command("sh", "-e", "-c", outerSysctls+everythingElse).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -290,4 +291,31 @@ func TestKernelDefaultsWhateverTheMachines(t *testing.T) {
 		})
 	}
 	_ = os.WriteFile("/proc/sys/net/core/devconf_inherit_init_net", []byte("0"), 0)
+}
+
+// keepSysctls puts the machine's settings of interfaces back after the test:
+// those of other packages are still to come.
+func keepSysctls(t *testing.T) {
+	t.Helper()
+	before := map[string][]byte{}
+	for _, pattern := range []string{"ipv?/conf/*/*", "ipv?/neigh/*/*", "ipv4/ip_forward"} {
+		files, err := filepath.Glob("/proc/sys/net/" + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if value, err := os.ReadFile(f); err == nil {
+				before[f] = value
+			}
+		}
+	}
+	t.Cleanup(func() {
+		for range 2 { // some change others
+			for f, value := range before {
+				if now, err := os.ReadFile(f); err == nil && !bytes.Equal(now, value) {
+					_ = os.WriteFile(f, value, 0)
+				}
+			}
+		}
+	})
 }
