@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"go.starlark.net/starlark"
 
@@ -275,10 +276,20 @@ func all[T any](c *Call, name string) []T {
 	return list
 }
 
-// Blocking runs what waits without the interpreter lock, so that waiting
-// overlaps. fn must not touch Starlark values.
-func (c *Call) Blocking(fn func()) {
-	c.Env.Unlock()
-	defer c.Env.Lock()
-	fn()
+// Blocking runs what waits without the interpreter lock. Operations of the lab do
+// that by themselves.
+func (c *Call) Blocking(fn func()) { c.Env.unlocked(fn) }
+
+// sleep waits; false means that the call's context ended first.
+func (c *Call) sleep(d time.Duration) (whole bool) {
+	c.Blocking(func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			whole = true
+		case <-c.Ctx.Done():
+		}
+	})
+	return whole
 }

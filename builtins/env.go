@@ -47,6 +47,7 @@ type Env struct {
 func New(env *Env) starlark.StringDict {
 	env.began = time.Now()
 	env.Asked = map[string]bool{}
+	env.Ctx = lab.WithWait(env.Ctx, env.unlocked)
 	env.root = &Namespace{env: env}
 	if env.Lab != nil { // tests of the interpreter have none
 		env.root.ns = env.Lab.Root
@@ -68,6 +69,14 @@ func (env *Env) Lock() {
 
 // Unlock gives the interpreter lock back.
 func (env *Env) Unlock() { env.lock.Unlock() }
+
+// unlocked runs what waits without the interpreter lock, so that waiting overlaps.
+// fn must touch neither Starlark values nor the lab's.
+func (env *Env) unlocked(fn func()) {
+	env.Unlock()
+	defer env.Lock()
+	fn()
+}
 
 // patience is how long a function of parallel() may keep the interpreter lock.
 const patience = 100 * time.Millisecond

@@ -84,9 +84,8 @@ var processMethods = []*Spec{
 }
 
 var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error){
-	"process.stop": func(c *Call, p *process.Process) (v starlark.Value, err error) {
-		c.Blocking(func() { err = c.Env.Lab.Stop(c.Ctx, p, get(c, "timeout", 2*time.Second)) })
-		return nil, err
+	"process.stop": func(c *Call, p *process.Process) (starlark.Value, error) {
+		return nil, c.Env.Lab.Stop(c.Ctx, p, get(c, "timeout", 2*time.Second))
 	},
 	"process.wait": func(c *Call, p *process.Process) (starlark.Value, error) {
 		ctx, cancel := c.within("timeout")
@@ -151,11 +150,7 @@ func execSpecs() []*Spec {
 			Fn: func(c *Call) (starlark.Value, error) {
 				ctx, cancel := c.within("timeout")
 				defer cancel()
-				var r process.Result
-				var err error
-				c.Blocking(func() {
-					r, err = get[*lab.Namespace](c, "ns", nil).Exec(ctx, c.processSpec(), get(c, "check", true))
-				})
+				r, err := get[*lab.Namespace](c, "ns", nil).Exec(ctx, c.processSpec(), get(c, "check", true))
 				if err != nil {
 					return nil, err
 				}

@@ -457,7 +457,7 @@ func checkEventually(c *Call) (string, error) {
 			}
 			return fmt.Sprintf("not within %v; last it returned %s", timeout, show(v)), nil
 		}
-		c.Blocking(func() { sleepFor(c.Ctx, wait) })
+		c.sleep(wait)
 		if c.Ctx.Err() != nil {
 			return "", context.Cause(c.Ctx)
 		}
@@ -479,21 +479,9 @@ func checkAlways(c *Call) (string, error) {
 		if after >= hold {
 			return "", nil
 		}
-		c.Blocking(func() { sleepFor(c.Ctx, min(interval, hold-after)) })
+		c.sleep(min(interval, hold-after))
 		if c.Ctx.Err() != nil {
 			return "", context.Cause(c.Ctx)
 		}
-	}
-}
-
-// sleepFor waits; false means that the context ended first.
-func sleepFor(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

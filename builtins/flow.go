@@ -64,9 +64,7 @@ func flowSpecs() []*Spec {
 			Params:  []Param{required("duration", tDuration, "in seconds, or with a unit")},
 			Example: "t = now()\nsleep(\"20ms\")\nexpect.ge(now() - t, 0.02)",
 			Fn: func(c *Call) (starlark.Value, error) {
-				whole := true
-				c.Blocking(func() { whole = sleepFor(c.Ctx, get(c, "duration", time.Duration(0))) })
-				if !whole {
+				if !c.sleep(get(c, "duration", time.Duration(0))) {
 					return nil, context.Cause(c.Ctx)
 				}
 				return nil, nil

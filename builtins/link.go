@@ -381,16 +381,12 @@ func setLink(c *Call) (starlark.Value, error) {
 }
 
 func (c *Call) setUp(up bool) error {
-	links := all[*lab.Link](c, "links")
-	var err error
-	c.Blocking(func() {
-		for _, k := range links {
-			if err = k.SetUp(c.Ctx, up); err != nil {
-				return
-			}
+	for _, k := range all[*lab.Link](c, "links") {
+		if err := k.SetUp(c.Ctx, up); err != nil {
+			return err
 		}
-	})
-	return err
+	}
+	return nil
 }
 
 func newBridge(c *Call) (starlark.Value, error) {

@@ -216,16 +216,12 @@ func namespaceSpecs() []*Spec {
 				keyword("timeout", tDuration, "\"5s\"", "how long to wait, in seconds")},
 			Example: "blue = netns(\"blue\")\nveth(\"a\", \"b\", peer_ns=blue, up=True)\nready(root, blue)\nexpect.eq(root[\"a\"].state, \"up\")",
 			Fn: func(c *Call) (starlark.Value, error) {
-				list, timeout := all[*lab.Namespace](c, "namespaces"), get(c, "timeout", 5*time.Second)
-				var err error
-				c.Blocking(func() {
-					for _, ns := range list {
-						if err = ns.Ready(c.Ctx, timeout); err != nil {
-							return
-						}
+				for _, ns := range all[*lab.Namespace](c, "namespaces") {
+					if err := ns.Ready(c.Ctx, get(c, "timeout", 5*time.Second)); err != nil {
+						return nil, err
 					}
-				})
-				return nil, err
+				}
+				return nil, nil
 			},
 		},
 	}
@@ -239,9 +235,7 @@ func (c *Call) delete(v starlark.Value) error {
 	case *Link:
 		return v.link.Delete(c.Ctx)
 	case *Process:
-		var err error
-		c.Blocking(func() { err = c.Env.Lab.Stop(c.Ctx, v.process, 2*time.Second) })
-		return err
+		return c.Env.Lab.Stop(c.Ctx, v.process, 2*time.Second)
 	case *Record:
 		switch o := v.object.(type) {
 		case *lab.Address:

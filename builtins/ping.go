@@ -70,8 +70,7 @@ func pingSpecs() []*Spec {
 			if err != nil {
 				return nil, err
 			}
-			var result probe.PingResult
-			c.Blocking(func() { result, err = ns.Ping(c.Ctx, r) })
+			result, err := ns.Ping(c.Ctx, r)
 			if err != nil {
 				return nil, err
 			}
@@ -108,14 +107,11 @@ func (c *Call) pingRequest(ns *lab.Namespace) (probe.PingRequest, error) {
 // reach pings until somebody answers or the time is up.
 func (c *Call) reach(ns *lab.Namespace, dst netip.Addr, timeout time.Duration) (result probe.PingResult, err error) {
 	deadline := time.Now().Add(timeout)
-	c.Blocking(func() {
-		for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-			left := max(time.Until(deadline), 10*time.Millisecond)
-			result, err = ns.Ping(c.Ctx, probe.PingRequest{Dst: dst, Timeout: min(left, time.Second)})
-			if err != nil || result.Received > 0 || time.Until(deadline) < pause || !sleepFor(c.Ctx, pause) {
-				return
-			}
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		left := max(time.Until(deadline), 10*time.Millisecond)
+		result, err = ns.Ping(c.Ctx, probe.PingRequest{Dst: dst, Timeout: min(left, time.Second)})
+		if err != nil || result.Received > 0 || time.Until(deadline) < pause || !c.sleep(pause) {
+			return result, err
 		}
-	})
-	return result, err
+	}
 }

@@ -275,8 +275,7 @@ func routeGet(c *Call) (starlark.Value, error) {
 	q := lab.RouteQuery{Dst: dst, Src: src, Dev: get[*lab.Link](c, "dev", nil), IIF: get[*lab.Link](c, "iif", nil),
 		Mark: get(c, "mark", 0), TOS: get(c, "tos", 0), UID: get(c, "uid", -1), Proto: get(c, "ipproto", 0),
 		SPort: get(c, "sport", 0), DPort: get(c, "dport", 0)}
-	var r *lab.Route
-	c.Blocking(func() { r, err = ns.RouteGet(c.Ctx, q) })
+	r, err := ns.RouteGet(c.Ctx, q)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ var rendered = []struct {
 	{ev("link set", "A", "dev=eth9", "netns=B"), "ip -n A link set eth9 netns B", ""},
 	{ev("link set", "B", "dev=eth9", "netns=1"), "ip -n B link set eth9 netns 1", ""},
 	{ev("link property add", "", "dev=eth9", "altname=a-very-long-name;true"), "ip link property add dev eth9 altname 'a-very-long-name;true'", ""},
-	{ev("link property del", "", "dev=eth9", "altname=x"), "ip link property del dev eth9 altname x", ""},
+	{ev("link property del", "", "dev=eth9", "altname=a-very-long-name;true"), "ip link property del dev eth9 altname 'a-very-long-name;true'", ""},
 	{ev("link delete", "", "dev=eth9"), "ip link del eth9", ""},
 	{ev("link delete", "A", "dev=b"), "ip -n A link del dev b", ""},
 

@@ -19,7 +19,6 @@ import (
 // The kernel works on a message within sendto(2), so the answer is there when
 // that returns: waiting for it costs nothing.
 type conn struct {
-	mu  sync.Mutex
 	fd  int
 	seq uint32
 	// reopen makes the socket for each use, where the conn must not keep the
@@ -27,7 +26,7 @@ type conn struct {
 	reopen func() (int, error)
 }
 
-// use makes sure of the socket; the caller holds mu and calls done afterwards.
+// use makes sure of the socket; the caller calls done afterwards.
 func (c *conn) use() (done func(), err error) {
 	if c.reopen == nil {
 		return func() {}, nil
@@ -70,8 +69,6 @@ func openConn() (*conn, error) {
 }
 
 func (c *conn) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.fd >= 0 {
 		unix.Close(c.fd)
 		c.fd = -1
@@ -97,8 +94,6 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 	if len(requests) == 0 {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	done, err := c.use()
 	if err != nil {
 		return err
@@ -133,8 +128,6 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 
 // get sends one request and returns the one message that answers it.
 func (c *conn) get(r *nl.NetlinkRequest) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	done, err := c.use()
 	if err != nil {
 		return nil, err
@@ -165,8 +158,6 @@ func (c *conn) get(r *nl.NetlinkRequest) ([]byte, error) {
 // dump asks for a whole table and calls each with every message's body, which
 // is valid only during the call. A dump that a change interrupted is repeated.
 func (c *conn) dump(make func() *nl.NetlinkRequest, reset func(), each func(body []byte) error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	done, err := c.use()
 	if err != nil {
 		return err

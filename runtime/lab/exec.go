@@ -22,9 +22,15 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 		return process.Result{}, err
 	}
 	ns.lab.SettleIPv6(ctx, ns)
+	enter, leave, err := ns.open()
+	if err != nil {
+		return process.Result{}, err
+	}
+	defer leave()
 	s.DieWithParent = ns.lab.options.Host
 	start := time.Now()
-	r, err := process.Run(ctx, ns.do, s)
+	var r process.Result
+	wait(ctx, func() { r, err = process.Run(ctx, enter, s) })
 	ns.emitExec(ctx, "exec", start, err, s, arg("code", strconv.Itoa(r.Code)))
 	if err != nil {
 		return r, ns.execError(err, s, r)
@@ -51,9 +57,7 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec) (*process.Proces
 		return nil, ns.execError(err, s, process.Result{})
 	}
 	ns.emitExec(ctx, "spawn", start, nil, s, arg("pid", strconv.Itoa(p.Pid())))
-	ns.lab.mu.Lock()
 	ns.lab.procs = append(ns.lab.procs, p)
-	ns.lab.mu.Unlock()
 	return p, nil
 }
 
@@ -63,7 +67,8 @@ func (l *Lab) Stop(ctx context.Context, p *process.Process, grace time.Duration)
 		return nil
 	}
 	start := time.Now()
-	err := p.Stop(ctx, grace)
+	var err error
+	wait(ctx, func() { err = p.Stop(ctx, grace) })
 	l.emit(ctx, "process stop", nil, start, err, arg("pid", strconv.Itoa(p.Pid())))
 	return err
 }

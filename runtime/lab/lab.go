@@ -39,23 +39,26 @@ type Options struct {
 	Machine func() string
 }
 
-// Lab is a set of namespaces around a root namespace. Its methods may be called
-// from several goroutines.
+// Lab is a set of namespaces around a root namespace. One goroutine at a time may
+// call its methods and those of what belongs to it (see [WithWait]).
 type Lab struct {
 	// Root is the namespace that the lab was made in.
 	Root *Namespace
 
 	options Options
-	mu      sync.Mutex // guards what follows
 	spaces  []*Namespace
 	byID    map[netns.ID]*Namespace
 	rng     *rand.Rand
-	fresh   map[*Link]bool // set up since the last settling
+	fresh   pending[*Link] // set up and not known to pass packets
 	probing map[*Link]bool // and may still detect duplicate addresses
+	// arriving are namespaces whose IPv6 addresses may not receive yet.
+	arriving pending[*Namespace]
+	procs    []*process.Process
+
+	mu      sync.Mutex // guards what follows: a stuck script is undone from outside
 	undos   []undo
 	lasting []string // what cannot be undone, in words
 	claimed map[string]bool
-	procs   []*process.Process
 
 	resets     func() []setting // sysctls that a new namespace must get
 	linkResets func() []setting // and a new link in it
@@ -67,11 +70,12 @@ type Lab struct {
 // own defaults for sysctls.
 func New(ctx context.Context, o Options) (*Lab, error) {
 	l := &Lab{
-		options: o,
-		byID:    map[netns.ID]*Namespace{},
-		fresh:   map[*Link]bool{},
-		probing: map[*Link]bool{},
-		rng:     rand.New(rand.NewPCG(o.Seed, 0x6e73736372697074)),
+		options:  o,
+		byID:     map[netns.ID]*Namespace{},
+		fresh:    pending[*Link]{},
+		arriving: pending[*Namespace]{},
+		probing:  map[*Link]bool{},
+		rng:      rand.New(rand.NewPCG(o.Seed, 0x6e73736372697074)),
 	}
 	fd, err := netns.Open("/proc/self/ns/net")
 	if err != nil {
@@ -150,8 +154,6 @@ func growDescriptorTable() {
 // Namespaces returns those that were made or named in this lab, in order,
 // without the root.
 func (l *Lab) Namespaces() []*Namespace {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	return append([]*Namespace(nil), l.spaces...)
 }
 
@@ -162,9 +164,7 @@ func (l *Lab) Host() bool { return l.options.Host }
 
 // newMAC draws a MAC address: unicast, locally administered (IEEE 802).
 func (l *Lab) newMAC() net.HardwareAddr {
-	l.mu.Lock()
 	n := l.rng.Uint64()
-	l.mu.Unlock()
 	return net.HardwareAddr{byte(n)&^1 | 2, byte(n >> 8), byte(n >> 16), byte(n >> 24), byte(n >> 32), byte(n >> 40)}
 }
 

@@ -46,8 +46,6 @@ func (k *Link) bury(how string) {
 
 // handle returns the one handle of a link of this namespace.
 func (ns *Namespace) handle(index int, name string) *Link {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
 	if k := ns.links[index]; k != nil && k.gone == "" {
 		k.name = name
 		return k
@@ -61,8 +59,6 @@ func (ns *Namespace) handle(index int, name string) *Link {
 }
 
 func (ns *Namespace) forget(k *Link) {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
 	if ns.links[k.index] == k {
 		delete(ns.links, k.index)
 	}
@@ -202,10 +198,7 @@ func (ns *Namespace) linkAt(index int) *Link {
 	if index == 0 {
 		return nil
 	}
-	ns.mu.Lock()
-	k := ns.links[index]
-	ns.mu.Unlock()
-	if k != nil && k.gone == "" {
+	if k := ns.links[index]; k != nil && k.gone == "" {
 		return k
 	}
 	body, err := ns.conn.get(getLink(index, ""))

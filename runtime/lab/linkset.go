@@ -323,8 +323,6 @@ func (ns *Namespace) receive(k *Link) error {
 	if err != nil {
 		return kernelError(err, "", "find %s after its move to %s", k.name, ns)
 	}
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
 	if ns.links == nil {
 		ns.links = map[int]*Link{}
 	}

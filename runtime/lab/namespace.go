@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,6 @@ type Namespace struct {
 	made bool // by this lab, so that it may be deleted
 	dad  bool // duplicate address detection is the kernel's business
 
-	mu    sync.Mutex
 	links map[int]*Link // handles by ifindex
 	next  int           // the next ifindex to choose
 	gone  string        // how it was deleted, or ""
@@ -95,13 +93,11 @@ func (l *Lab) AddNamespace(ctx context.Context, s NamespaceSpec) (*Namespace, er
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
 	l.spaces = append(l.spaces, ns)
 	l.byID[ns.id] = ns
 	if len(l.spaces) == manyNamespaces {
 		growDescriptorTable()
 	}
-	l.mu.Unlock()
 	l.onUndo(func(ctx context.Context) error { return ns.Delete(ctx) })
 	ns.emitSettings(ctx, settings)
 	return ns, nil
@@ -194,10 +190,7 @@ func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	known := l.byID[id]
-	l.mu.Unlock()
-	if known != nil && known.gone == "" {
+	if known := l.byID[id]; known != nil && known.gone == "" {
 		return known, nil
 	}
 	ns := &Namespace{Name: s.Name, Path: path, lab: l, id: id, dad: true}
@@ -210,8 +203,6 @@ func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 	if ns.Name == "" && filepath.Dir(path) == RunDir {
 		ns.Name = filepath.Base(path)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.byID[id] = ns
 	if ns.Name != "" {
 		l.spaces = append(l.spaces, ns)
@@ -325,12 +316,22 @@ func (ns *Namespace) check() error {
 
 // do runs fn with its thread in the namespace.
 func (ns *Namespace) do(fn func() error) error {
-	fd, err := ns.openFD()
+	enter, leave, err := ns.open()
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	return netns.Do(fd, fn)
+	defer leave()
+	return enter(fn)
+}
+
+// open returns a function that runs another one with its thread in the namespace,
+// also when the handle is deleted meanwhile, until leave is called.
+func (ns *Namespace) open() (enter func(fn func() error) error, leave func(), err error) {
+	fd, err := ns.openFD()
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(fn func() error) error { return netns.Do(fd, fn) }, func() { unix.Close(fd) }, nil
 }
 
 // Delete removes the name, as `ip netns delete` does. The namespace itself ends
@@ -357,8 +358,6 @@ func (ns *Namespace) Delete(ctx context.Context) error {
 	for _, link := range ns.links {
 		link.bury(deleted(ctx, " with its namespace"))
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	delete(l.byID, ns.id)
 	for i, other := range l.spaces {
 		if other == ns {
@@ -403,8 +402,6 @@ func (ns *Namespace) chooseIndex() int {
 	if ns.lab.options.Host && ns.root || !ns.made && !ns.root {
 		return 0
 	}
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
 	if ns.next < 2 {
 		ns.next = 2
 	}

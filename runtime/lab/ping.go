@@ -20,8 +20,14 @@ func (ns *Namespace) Ping(ctx context.Context, r probe.PingRequest) (probe.PingR
 	} else {
 		ns.lab.Settle(ctx)
 	}
+	enter, leave, err := ns.open()
+	if err != nil {
+		return probe.PingResult{}, err
+	}
+	defer leave()
 	start := time.Now()
-	result, err := probe.Ping(ctx, ns.do, r)
+	var result probe.PingResult
+	wait(ctx, func() { result, err = probe.Ping(ctx, enter, r) })
 	if ns.lab.watched() {
 		ns.lab.emit(ctx, "ping", ns, start, err, pingArgs(r)...)
 	}

@@ -10,65 +10,55 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SettleLimit bounds how long a probe waits for links to settle.
-const SettleLimit = time.Second
+// SettleLimit bounds how long a probe waits for links to settle. The kernel may
+// take a second to announce a carrier, by a timer that it does not start at once.
+const SettleLimit = 2 * time.Second
+
+// pending are objects that are about to become ready, each with when the first
+// who needed it began to wait, or no time.
+type pending[T comparable] map[T]time.Time
+
+// await polls until no object is left that is not ready, or nobody should wait for
+// any longer. Several may wait at once: an object stays until it is ready.
+func (p pending[T]) await(ctx context.Context, ready func(T) bool) {
+	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
+		now := time.Now()
+		for x, since := range p {
+			switch {
+			case ready(x), !since.IsZero() && now.Sub(since) > SettleLimit:
+				delete(p, x)
+			case since.IsZero():
+				p[x] = now
+			}
+		}
+		if len(p) == 0 || !sleep(ctx, pause) {
+			return
+		}
+	}
+}
 
 // unsettle notes that the link may not pass packets yet. The kernel tells the
 // layers above of a new carrier in a work item (net/core/link_watch.c), at most
 // once a second for links that are not urgent; a packet sent before may wait
 // that long.
 func (l *Lab) unsettle(k *Link) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.fresh[k] = true
-	if !k.ns.dad {
-		l.probing[k] = true
-	}
-	if k.peer != nil {
-		l.fresh[k.peer] = true
-		if !k.peer.ns.dad {
-			l.probing[k.peer] = true
-		}
-	}
-}
-
-// take empties a set of links and returns those that still exist and are
-// chosen; the others stay.
-func (l *Lab) take(set map[*Link]bool, chosen func(*Link) bool) []*Link {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var links []*Link
-	for k := range set {
-		if chosen != nil && !chosen(k) {
+	for _, end := range []*Link{k, k.peer} {
+		if end == nil {
 			continue
 		}
-		delete(set, k)
-		if k.check() == nil {
-			links = append(links, k)
+		l.fresh[end] = time.Time{}
+		if !end.ns.dad {
+			l.probing[end] = true
 		}
 	}
-	return links
 }
 
-// Settle waits, a second at most, until every link that was set up since the
+// Settle waits, two seconds at most, until every link that was set up since the
 // last call passes packets: its carrier has reached the layers above, and a
 // bridge forwards to it. Asking for the link (RTM_GETLINK) makes the kernel do
 // what is pending.
 func (l *Lab) Settle(ctx context.Context) {
-	waiting := l.take(l.fresh, nil)
-	deadline := time.Now().Add(SettleLimit)
-	for pause := 50 * time.Microsecond; len(waiting) > 0; pause = min(2*pause, 10*time.Millisecond) {
-		var still []*Link
-		for _, k := range waiting {
-			if !k.settled() {
-				still = append(still, k)
-			}
-		}
-		waiting = still
-		if len(waiting) == 0 || time.Now().After(deadline) || !sleep(ctx, pause) {
-			return
-		}
-	}
+	l.fresh.await(ctx, func(k *Link) bool { return k.check() != nil || k.settled() })
 }
 
 // settled tells whether waiting longer would change nothing.
@@ -118,22 +108,16 @@ func (k *Link) willForward(info *LinkInfo) bool {
 // accept_dad, since opening one costs more the more namespaces there are.
 func (l *Lab) SettleIPv6(ctx context.Context, ns *Namespace) {
 	l.Settle(ctx)
-	concerned := func(k *Link) bool {
-		return ns == nil || k.ns == ns || k.peer != nil && k.peer.ns == ns
-	}
-	spaces := map[*Namespace]bool{}
-	for _, k := range l.take(l.probing, concerned) {
-		k.acceptLinkLocal(ctx)
-		spaces[k.ns] = true
-	}
-	deadline := time.Now().Add(SettleLimit)
-	for ns := range spaces {
-		for pause := 50 * time.Microsecond; !ns.receivesIPv6(); pause = min(2*pause, 10*time.Millisecond) {
-			if time.Now().After(deadline) || !sleep(ctx, pause) {
-				return
+	for k := range l.probing {
+		if ns == nil || k.ns == ns || k.peer != nil && k.peer.ns == ns {
+			delete(l.probing, k)
+			if k.check() == nil {
+				k.acceptLinkLocal(ctx)
+				l.arriving[k.ns] = time.Time{}
 			}
 		}
 	}
+	l.arriving.await(ctx, func(ns *Namespace) bool { return ns.check() != nil || ns.receivesIPv6() })
 }
 
 // receivesIPv6 tells whether every IPv6 address of a link that runs has its
@@ -237,16 +221,4 @@ func (ns *Namespace) notReady() (string, error) {
 		}
 	}
 	return "", nil
-}
-
-// sleep waits; false means that the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -1,0 +1,43 @@
+package lab
+
+import (
+	"context"
+	"time"
+)
+
+// Only one goroutine at a time may be in the methods of a lab and of what belongs
+// to it: handles are plain values, and an event sink is called by one at a time.
+// Callers that share a lab keep each other apart by a lock, and since it should
+// be free while one of them waits (for links to settle, for a program's end, for
+// replies) they say with [WithWait] how to give it back meanwhile.
+
+type waitKey struct{}
+
+// WithWait returns a context under which everything that waits is done by during,
+// which gives the callers' lock back, calls its argument and takes it again.
+func WithWait(ctx context.Context, during func(wait func())) context.Context {
+	return context.WithValue(ctx, waitKey{}, during)
+}
+
+// wait does what waits. fn must not touch the lab's values: others do.
+func wait(ctx context.Context, fn func()) {
+	if during, ok := ctx.Value(waitKey{}).(func(func())); ok {
+		during(fn)
+		return
+	}
+	fn()
+}
+
+// sleep waits; false means that the context ended first.
+func sleep(ctx context.Context, d time.Duration) (whole bool) {
+	wait(ctx, func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			whole = true
+		case <-ctx.Done():
+		}
+	})
+	return whole
+}
