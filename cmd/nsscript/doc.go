@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"nsscript/builtins"
@@ -30,18 +29,16 @@ func doc(args []string) int {
 	case f.NArg() > 1:
 		return misuse("doc takes one name")
 	case markdown:
-		fmt.Print(builtins.Reference())
+		return show(builtins.Reference())
 	case f.NArg() == 0:
-		fmt.Print(builtins.Index())
-	default:
-		page, near := builtins.Page(f.Arg(0))
-		if page == "" {
-			if near != "" {
-				near = ": did you mean " + near + "?"
-			}
-			return misuse("there is no builtin %s%s", f.Arg(0), near)
-		}
-		fmt.Println(strings.TrimRight(page, "\n"))
+		return show(builtins.Index())
 	}
-	return exitOK
+	page, near := builtins.Page(f.Arg(0))
+	if page == "" {
+		if near != "" {
+			near = ": did you mean " + near + "?"
+		}
+		return misuse("there is no builtin %s%s", f.Arg(0), near)
+	}
+	return show(strings.TrimRight(page, "\n") + "\n")
 }

@@ -52,7 +52,6 @@ func explain(args []string) int {
 		o.Stuck = s.stuck(l, st)
 		r = script.New(o)
 		status := s.conclude(r, r.Run(ctx, s.file, s.source), s.painter())
-		fmt.Print(iproute.Script(events, exact))
-		return status
+		return max(status, show(iproute.Script(events, exact)))
 	})
 }

@@ -256,6 +256,38 @@ ip -br addr show k1
 	}
 }
 
+// TestHostUndoesAtTheWorstTime: in one long step of Starlark's, and when nobody
+// reads what is printed.
+func TestHostUndoesAtTheWorstTime(t *testing.T) {
+	long := scriptFile(t, "netns('blue')\nmax(range(1 << 40))")
+	piped := scriptFile(t, "netns('blue')\nfor i in range(100000):\n    print(i)")
+	o := machine(t, `
+$NS --host `+long+` & p=$!
+sleep 0.7; kill -INT $p; s=0; wait $p || s=$?; echo "status $s"
+ip netns list; ls /run/netns
+$NS --host `+piped+` | head -1
+ls /run/netns
+echo end
+`)
+	holds(t, o.stdout, "status 130", "0\nend\n")
+	if strings.Contains(o.stdout, "blue") {
+		t.Error("blue was left")
+	}
+}
+
+// TestHostCrash: of what a run leaves behind that had no chance to undo, there is
+// a list.
+func TestHostCrash(t *testing.T) {
+	o := machine(t, `$NS --host `+scriptFile(t, "netns('blue')\nup(root['lo'])\nexec_in(root, 'kill -9 $PPID')")+` || echo "status $?"
+ip netns list
+`)
+	holds(t, o.stdout, "status 2", "blue")
+	holds(t, o.stderr, "ended by signal 9", "nobody has undone what it did:\nip netns add blue\nip link set lo up\n")
+	if strings.Contains(o.stderr, "goroutine") {
+		t.Error("a Go trace")
+	}
+}
+
 // TestHostWithoutRoot: what an ordinary user may not do is said where, and how.
 func TestHostWithoutRoot(t *testing.T) {
 	labtest.Need(t, "userns")

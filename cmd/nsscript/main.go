@@ -3,9 +3,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -25,6 +27,7 @@ const (
 	exitSkipped     = 4   // everything was skipped
 	exitUsage       = 64  // EX_USAGE of sysexits.h
 	exitInterrupted = 130 // 128 + SIGINT
+	exitBrokenPipe  = 141 // 128 + SIGPIPE
 )
 
 func init() {
@@ -52,15 +55,39 @@ func dispatch(args []string) int {
 	}
 	switch args[0] {
 	case "-h", "--help", "help":
-		fmt.Print(help())
-		return exitOK
+		return show(help())
+	case "--version":
+		return show(version())
 	}
 	for _, v := range verbs() {
 		if v.name == args[0] {
 			return v.run(args[1:])
 		}
 	}
+	if !isScript(args[0]) {
+		hint := "nsscript --help lists the verbs"
+		if near := lab.Nearest(args[0], verbNames()); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		fmt.Fprintf(os.Stderr, "nsscript: %q is neither a verb nor a file (%s)\n", args[0], hint)
+		return exitError
+	}
 	return runVerb.run(args)
+}
+
+// isScript tells whether a first word may be a script: a flag, or a file, also
+// one that is said to be a file by its path or its suffix.
+func isScript(word string) bool {
+	_, err := os.Stat(word)
+	return !errors.Is(err, os.ErrNotExist) || strings.HasPrefix(word, "-") || strings.ContainsAny(word, "./")
+}
+
+func verbNames() []string {
+	names := []string{"help"}
+	for _, v := range verbs() {
+		names = append(names, v.name)
+	}
+	return names
 }
 
 func help() string {
@@ -74,7 +101,7 @@ behave: in a private lab, without root, with nothing left behind.
 	for _, v := range verbs() {
 		fmt.Fprintf(&b, "  nsscript %-28s %s\n", v.usage, v.short)
 	}
-	b.WriteString("\nnsscript VERB --help says more. For example: nsscript scripts/examples/blue.star\n")
+	b.WriteString("  nsscript --version\n\nnsscript VERB --help says more, and lists the flags. For example: nsscript scripts/examples/blue.star\n")
 	return b.String()
 }
 
@@ -91,13 +118,14 @@ func (v *verb) parse(f *pflag.FlagSet, args []string) (status int, ok bool) {
 	err := f.Parse(args)
 	switch {
 	case err == pflag.ErrHelp:
-		fmt.Printf("nsscript %s\n\n%s\n", v.usage, v.long)
+		text := fmt.Sprintf("nsscript %s\n\n%s\n", v.usage, v.long)
 		if usages := f.FlagUsages(); usages != "" {
-			fmt.Printf("\nFlags:\n%s", usages)
+			text += "\nFlags:\n" + usages
 		}
-		return exitOK, false
+		return show(text), false
 	case err != nil:
-		return misuse("%v%s", err, nearFlag(f, args)), false
+		fmt.Fprintf(os.Stderr, "nsscript: %v%s\n(nsscript %s --help lists the flags)\n", err, nearFlag(f, args), v.name)
+		return exitUsage, false
 	}
 	return exitOK, true
 }
@@ -116,6 +144,32 @@ func nearFlag(f *pflag.FlagSet, args []string) string {
 		}
 	}
 	return ""
+}
+
+// show prints what was asked for.
+func show(text string) int {
+	_, err := io.WriteString(os.Stdout, text)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
+		return exitError
+	}
+	return exitOK
+}
+
+// version names the release that was built, or what it was built from.
+func version() string {
+	text := "nsscript"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return text + "\n"
+	}
+	text += " " + info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			text += " " + s.Value
+		}
+	}
+	return text + " " + info.GoVersion + "\n"
 }
 
 // misuse complains about the command line.

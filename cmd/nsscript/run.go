@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -89,47 +87,28 @@ func (s *settings) operands(args []string) (status int, ok bool) {
 	if s.color != "auto" && s.color != "always" && s.color != "never" {
 		return misuse("--color is auto, always or never, not %q", s.color), false
 	}
+	if s.timeout < 0 {
+		return misuse("--timeout %v is in the past", s.timeout), false
+	}
 	s.file, s.args = args[0], map[string]string{}
 	for _, a := range args[1:] {
 		name, value, found := strings.Cut(a, "=")
 		if !found || name == "" {
 			return misuse("%q is no name=value", a), false
 		}
+		if _, twice := s.args[name]; twice {
+			return misuse("%s is given twice", name), false
+		}
 		s.args[name] = value
 	}
 	return exitOK, true
 }
 
-// execute runs fn in the private lab that it makes, or with --host where it is.
-func (s *settings) execute(fn func(sandboxed *sandbox.State) int) int {
-	if s.host {
-		if !s.read() {
-			return exitError
-		}
-		s.signals = catchSignals()
-		status := make(chan int)
-		go func() {
-			netns.Pin()
-			status <- fn(nil)
-		}()
-		return <-status
-	}
+// execute runs fn in the private lab that it makes, or with --host where it is,
+// in a process of its own that this one looks after.
+func (s *settings) execute(fn func(st *sandbox.State) int) int {
 	if !sandbox.Inside() {
-		if s.file != "-" {
-			if _, err := os.Stat(s.file); err != nil {
-				fmt.Fprintf(os.Stderr, "nsscript: %v\n", missingFile(s.file, err))
-				return exitError
-			}
-		}
-		wd, _ := os.Getwd()
-		status, err := sandbox.Run(sandbox.Options{
-			Keep:    []string{wd, filepath.Dir(s.file), os.TempDir()},
-			Message: lab.MachineSettings,
-		})
-		if err != nil {
-			return s.noLab(err)
-		}
-		return status
+		return s.lookAfter()
 	}
 	s.signals = catchSignals()
 	st, err := sandbox.Enter()
@@ -153,11 +132,24 @@ func (s *settings) execute(fn func(sandboxed *sandbox.State) int) int {
 	return exitOK
 }
 
-func missingFile(file string, err error) error {
-	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(file, "./") {
-		return fmt.Errorf("%q is neither a verb nor a file (nsscript --help lists the verbs)", file)
+// lookAfter starts the process that runs the script and waits for its end.
+func (s *settings) lookAfter() int {
+	if s.file != "-" {
+		if _, err := os.Stat(s.file); err != nil {
+			fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
+			return exitError
+		}
 	}
-	return err
+	o := sandbox.Options{Host: s.host}
+	if !s.host {
+		wd, _ := os.Getwd()
+		o.Keep, o.Message = []string{wd, filepath.Dir(s.file), os.TempDir()}, lab.MachineSettings
+	}
+	status, err := sandbox.Run(o)
+	if err != nil {
+		return s.noLab(err)
+	}
+	return status
 }
 
 // noLab says why there is no private lab, or how it ended.
@@ -170,6 +162,9 @@ func (s *settings) noLab(err error) int {
 	var crash *sandbox.Crash
 	if !errors.As(err, &crash) {
 		return exitCannot
+	}
+	if crash.Done != "" {
+		fmt.Fprintf(os.Stderr, "nsscript: nobody has undone what it did:\n%s", crash.Done)
 	}
 	if os.Getenv("NSSCRIPT_DEBUG") != "" {
 		fmt.Fprint(os.Stderr, crash.Words)
@@ -194,56 +189,6 @@ func (s *settings) read() bool {
 	return true
 }
 
-// catchSignals begins to catch what asks for the end. That takes a while (the
-// runtime changes one signal after the other), so it happens beside the start;
-// the function that it returns waits for it.
-func catchSignals() func() <-chan os.Signal {
-	signals, ready := make(chan os.Signal, 1), make(chan struct{})
-	go func() {
-		signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-		close(ready)
-	}()
-	return func() <-chan os.Signal {
-		<-ready
-		return signals
-	}
-}
-
-// errInterrupted is why a run ends after Ctrl-C.
-var errInterrupted = errors.New("interrupted")
-
-// sayInterrupted says so once: the script may end just when its time is up.
-var sayInterrupted = sync.OnceFunc(func() { fmt.Fprintln(os.Stderr, "nsscript: interrupted") })
-
-// interruptible is a context that ends at SIGINT, SIGTERM or SIGHUP. A run that
-// does not end then is ended: in a private lab nothing can be left behind.
-func (s *settings) interruptible(st *sandbox.State) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := s.signals()    // from here on; nothing has been done before
-	var asked <-chan struct{} // never, outside a private lab
-	if st != nil {
-		asked = st.Interrupted
-	}
-	go func() {
-		select {
-		case <-signals:
-		case <-asked:
-		}
-		cancel(errInterrupted)
-		grace := time.Second / 2
-		if st == nil {
-			grace = 30 * time.Second // the machine's own network is being restored
-		}
-		time.Sleep(grace)
-		sayInterrupted()
-		if st != nil {
-			st.Exit(exitInterrupted)
-		}
-		os.Exit(exitInterrupted)
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
 // runScript makes the lab, runs the script in it and says how it went.
 func (s *settings) runScript(st *sandbox.State) int {
 	ctx, cancel := s.interruptible(st)
@@ -253,7 +198,7 @@ func (s *settings) runScript(st *sandbox.State) int {
 	if s.verbose {
 		trace = func(e event.Event) { fmt.Fprintln(os.Stderr, paint(dim, traceLine(e))) }
 	}
-	l, err := s.newLab(ctx, st, trace)
+	l, err := s.newLab(ctx, st, event.Tee(trace, s.journal(st)))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
 		return exitCannot
@@ -276,11 +221,19 @@ func (s *settings) runScript(st *sandbox.State) int {
 }
 
 func (s *settings) newLab(ctx context.Context, st *sandbox.State, sink event.Sink) (*lab.Lab, error) {
-	o := lab.Options{Host: s.host, Force: s.force, Seed: s.seed, Events: sink}
-	if st != nil {
-		o.Machine = st.Message
+	return lab.New(ctx, lab.Options{Host: s.host, Force: s.force, Seed: s.seed, Events: sink, Machine: st.Message})
+}
+
+// journal keeps, on the machine itself, what has been done there.
+func (s *settings) journal(st *sandbox.State) event.Sink {
+	if st.Journal == nil {
+		return nil
 	}
-	return lab.New(ctx, o)
+	return func(e event.Event) {
+		if commands := iproute.Commands(e, false); e.Err == nil && len(commands) > 0 {
+			fmt.Fprintln(st.Journal, strings.Join(commands, "\n"))
+		}
+	}
 }
 
 func (s *settings) options(l *lab.Lab, out io.Writer) script.Options {
@@ -290,15 +243,17 @@ func (s *settings) options(l *lab.Lab, out io.Writer) script.Options {
 // stuck ends a run that does not end by itself when it has to.
 func (s *settings) stuck(l *lab.Lab, st *sandbox.State) func(error) {
 	return func(cause error) {
+		status := exitError
 		if errors.Is(cause, errInterrupted) {
-			return // interruptible sees to it
+			sayInterrupted()
+			status = exitInterrupted
+		} else {
+			fmt.Fprintf(os.Stderr, "%s: error: %s\n", s.file, strings.TrimSuffix(cause.Error(), ": "+builtins.ErrLimit.Error()))
 		}
-		fmt.Fprintf(os.Stderr, "%s: error: %s\n", s.file, strings.TrimSuffix(cause.Error(), ": "+builtins.ErrLimit.Error()))
 		if s.host {
-			s.restore(l, exitError)
-			os.Exit(exitError)
+			s.restore(l, status)
 		}
-		st.Exit(exitError)
+		st.Exit(status)
 	}
 }
 
@@ -343,6 +298,8 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 	case errors.Is(err, errInterrupted):
 		sayInterrupted()
 		return exitInterrupted
+	case errors.Is(err, unix.EPIPE):
+		return exitBrokenPipe // as if SIGPIPE had ended it: nobody reads on
 	case errors.As(err, &bad):
 		fmt.Fprintln(os.Stderr, "nsscript: "+r.Explain(err))
 		return exitUsage
@@ -354,7 +311,7 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 		case e.Kind == lab.KindMissing && e.Err != nil:
 			status = exitCannot
 		case e.Kind == builtins.KindArgument:
-			status = exitUsage
+			return exitUsage
 		}
 	}
 	if s.quiet {
@@ -370,11 +327,18 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 // closing is the last line of a run.
 func closing(file string, r script.Result, status int, paint func(int, string) string) string {
 	text := file + ": "
+	failed := ""
+	if r.Failed > 0 {
+		failed = fmt.Sprintf("%d of %s failed", r.Failed, plural(r.Checks, "check"))
+	}
 	switch {
-	case r.Failed > 0:
-		text += paint(red, fmt.Sprintf("%d of %s failed", r.Failed, plural(r.Checks, "check")))
 	case status == exitError || status == exitCannot:
-		text += paint(red, "error") + fmt.Sprintf(" after %s", plural(r.Checks, "check"))
+		if failed == "" {
+			failed = plural(r.Checks, "check")
+		}
+		text += paint(red, "error") + " after " + failed
+	case failed != "":
+		text += paint(red, failed)
 	case status == exitSkipped:
 		text += "skipped"
 	default:

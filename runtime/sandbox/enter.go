@@ -21,8 +21,15 @@ type State struct {
 	// Message waits for what the outer process says in its Options.
 	Message func() string
 
-	// Interrupted is closed when the user asks the outer process for the end.
+	// Interrupted is closed when the user asks the outer process for the end, and
+	// with Options.Host when that process has gone.
 	Interrupted <-chan struct{}
+
+	// Journal takes what is done to the machine, a line each, for the case that
+	// this process crashes; nil without Options.Host.
+	Journal *os.File
+
+	host bool
 
 	lifeline  *os.File
 	interrupt func() // closes Interrupted
@@ -43,7 +50,7 @@ func Enter() (*State, error) {
 	if err := unix.SetNonblock(lifelineFD, true); err != nil {
 		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
 	}
-	st := &State{Message: sync.OnceValue(readMessage), lifeline: os.NewFile(lifelineFD, "lifeline")}
+	st := &State{Message: sync.OnceValue(readMessage), host: cfg.Host, lifeline: os.NewFile(lifelineFD, "lifeline")}
 	interrupted := make(chan struct{})
 	st.Interrupted, st.interrupt = interrupted, sync.OnceFunc(func() { close(interrupted) })
 	if !cfg.RawStderr {
@@ -54,6 +61,12 @@ func Enter() (*State, error) {
 		if err := st.takeIDs(); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Host {
+		unix.CloseOnExec(journalFD)
+		st.Journal = os.NewFile(journalFD, "journal")
+		go st.dieWithOuter()
+		return st, nil
 	}
 	// Taking ids has cleared what the outer process had asked for at the start.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
@@ -106,6 +119,10 @@ func (st *State) dieWithOuter() {
 			st.interrupt()
 		}
 		if n == 0 && err != nil && !errors.Is(err, unix.EINTR) {
+			if st.host {
+				st.interrupt()
+				return
+			}
 			os.Exit(137)
 		}
 	}

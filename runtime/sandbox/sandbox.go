@@ -38,6 +38,7 @@ const (
 	lifelineFD = 3 // a socket whose other end the outer process holds
 	messageFD  = 4 // a pipe with what Options.Message says
 	stderrFD   = 5 // the user's stderr; absent with Options.RawStderr
+	journalFD  = 6 // what it does to the machine; with Options.Host
 )
 
 // What the outer process says on the lifeline.
@@ -58,6 +59,10 @@ type Options struct {
 	// RawStderr leaves the Go runtime's crash reports on stderr (test
 	// binaries want them) instead of turning them into a [Crash].
 	RawStderr bool
+	// Host makes no namespaces: the inner process acts on the machine itself,
+	// under the outer one's eyes. It has all the time it wants to end, also when
+	// the outer process is gone.
+	Host bool
 	// Message says what the inner process wants to know of the machine and
 	// cannot see; it runs beside the start. nil says nothing.
 	Message func() string
@@ -67,6 +72,7 @@ type Options struct {
 type config struct {
 	Keep      []string
 	RawStderr bool
+	Host      bool
 	// AwaitIDs: the user namespace has no ids yet; wait for them.
 	AwaitIDs bool
 }
@@ -82,6 +88,9 @@ func (c config) String() string {
 	if c.AwaitIDs {
 		b = append(b, 'i')
 	}
+	if c.Host {
+		b = append(b, 'h')
+	}
 	for _, dir := range c.Keep {
 		b = strconv.AppendQuote(append(b, ' '), dir)
 	}
@@ -95,6 +104,7 @@ func parseConfig(text string) (c config, err error) {
 	}
 	switches, rest, _ := strings.Cut(text[1:], " ")
 	c.RawStderr, c.AwaitIDs = strings.Contains(switches, "r"), strings.Contains(switches, "i")
+	c.Host = strings.Contains(switches, "h")
 	for rest != "" {
 		quoted, err := strconv.QuotedPrefix(rest)
 		if err != nil {
@@ -130,14 +140,14 @@ var ErrInterrupted = errors.New("interrupted")
 // process did not end by itself; else the status is what the inner process exited
 // with.
 func Run(o Options) (status int, err error) {
-	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr}
+	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr, Host: o.Host}
 	var ids *idMaps
-	rootless := os.Geteuid() != 0
+	rootless := os.Geteuid() != 0 && !o.Host
 	if rootless {
 		ids = findIDMaps()
 	}
 	in, err := start(cfg, rootless, ids)
-	if errors.Is(err, unix.EPERM) && !rootless {
+	if errors.Is(err, unix.EPERM) && !rootless && !o.Host {
 		// root without CAP_SYS_ADMIN, as in a container: like anybody else.
 		in, err = start(cfg, true, nil)
 	}
@@ -163,6 +173,7 @@ type inner struct {
 	lifeline *os.File
 	message  *os.File
 	crash    *os.File // what the Go runtime wrote to descriptor 2; or nil
+	journal  *os.File // what was done to the machine; or nil
 	// interrupted is set when somebody asked for the end.
 	interrupted atomic.Bool
 
@@ -190,16 +201,22 @@ func start(cfg config, userns bool, ids *idMaps) (*inner, error) {
 
 	files := []uintptr{0, 1, 2, theirs.Fd(), listen.Fd()} // in the order of their numbers
 	if !cfg.RawStderr {
-		fd, err := unix.MemfdCreate("nsscript-crash", unix.MFD_CLOEXEC)
-		if err != nil {
+		if in.crash, err = memoryFile("nsscript-crash"); err != nil {
 			in.close()
-			return nil, fmt.Errorf("memfd_create: %w", err)
+			return nil, err
 		}
-		in.crash = os.NewFile(uintptr(fd), "crash")
 		files[2] = in.crash.Fd()
 		files = append(files, 2)
 	}
 	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: unix.SIGKILL}
+	if cfg.Host {
+		if in.journal, err = memoryFile("nsscript-journal"); err != nil {
+			in.close()
+			return nil, err
+		}
+		files = append(files, in.journal.Fd())
+		attr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM}
+	}
 	if userns {
 		setUserNamespace(attr, ids)
 	}
@@ -222,6 +239,15 @@ func start(cfg config, userns bool, ids *idMaps) (*inner, error) {
 		_, _ = in.lifeline.Write([]byte{sayIDs})
 	}
 	return in, nil
+}
+
+// memoryFile makes a file that two processes share and no file system has.
+func memoryFile(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // selfPath is this program. Its real path is used where it can be, so that the
@@ -249,11 +275,14 @@ func (in *inner) close() {
 	if in.crash != nil {
 		in.crash.Close()
 	}
+	if in.journal != nil {
+		in.journal.Close()
+	}
 }
 
 // forwarded are the signals that a user or a supervisor sends to the outer
 // process and means for the lab.
-var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
+var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT}
 
 // interrupt says on the lifeline that somebody asks for the end: a signal that
 // comes before the inner process has a handler is lost, since it is a pid 1.
@@ -266,15 +295,26 @@ func (in *inner) interrupt(s os.Signal) {
 	}
 }
 
-// forward passes signals on as long as the pid is the inner process's.
+// forward passes signals on. A pid 1 does not stop by itself at SIGTSTP (Ctrl-Z):
+// it is stopped, and this process too, until SIGCONT comes and is passed on.
 func (in *inner) forward(signals <-chan os.Signal) {
 	for s := range signals {
-		in.interrupt(s)
-		in.mu.Lock()
-		if !in.gone {
-			_ = unix.Kill(in.pid, s.(syscall.Signal))
+		if s == unix.SIGTSTP {
+			in.signal(unix.SIGSTOP)
+			_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+			continue
 		}
-		in.mu.Unlock()
+		in.interrupt(s)
+		in.signal(s.(syscall.Signal))
+	}
+}
+
+// signal sends a signal as long as the pid is the inner process's.
+func (in *inner) signal(s syscall.Signal) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.gone {
+		_ = unix.Kill(in.pid, s)
 	}
 }
 
@@ -318,7 +358,11 @@ func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
 	if in.interrupted.Load() && ws.Exited() {
 		return 0, ErrInterrupted
 	}
-	return 0, &Crash{Status: ws, Words: string(words)}
+	c := &Crash{Status: ws, Words: string(words)}
+	if in.journal != nil {
+		c.Done = string(readAll(in.journal))
+	}
+	return 0, c
 }
 
 // announced tells whether the inner process said that it would end.
@@ -354,6 +398,8 @@ type Crash struct {
 	Status syscall.WaitStatus
 	// Words is what the Go runtime wrote, for a bug report.
 	Words string
+	// Done is what State.Journal was told, with Options.Host.
+	Done string
 }
 
 func (c *Crash) Error() string {

@@ -125,7 +125,7 @@ func TestCrash(t *testing.T) {
 		{exited, "", "crashed: exit status 2"},
 		{killed, "", "signal 9 (killed): by somebody's kill -9, or by the kernel because memory ran out"},
 	} {
-		got := (&Crash{c.status, c.words}).Error()
+		got := (&Crash{Status: c.status, Words: c.words}).Error()
 		if !strings.Contains(got, c.want) {
 			t.Errorf("%q: %q, want %q", c.words, got, c.want)
 		}
