@@ -107,7 +107,7 @@ func (env *Env) failure(err error) *Record {
 	var ev *starlark.EvalError
 	if errors.As(err, &ev) {
 		for _, f := range ev.CallStack {
-			if f.Pos.Line > 0 {
+			if f.Pos.Line > 0 && !strings.HasPrefix(f.Pos.Filename(), "@") {
 				pos = starlark.String(env.place(event.Pos{File: f.Pos.Filename(), Line: int(f.Pos.Line), Col: int(f.Pos.Col)}).String())
 			}
 		}
@@ -186,7 +186,7 @@ func parallel(c *Call) (starlark.Value, error) {
 	c.Blocking(wg.Wait)
 	c.passOn(trials)
 	if err := firstFailure(failures); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w", err) // an EvalError as it is would pass for this call's own
 	}
 	return starlark.NewList(results), nil
 }

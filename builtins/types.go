@@ -177,7 +177,11 @@ var tPrefixes = listOf(tPrefix, "an address with its prefix length, or a list of
 
 // listOf takes one value of a type or a list of them; the Go value is []any.
 func listOf(t *Type, name string) *Type {
-	return &Type{Name: name, Good: t.Good, Convert: func(c *Call, v starlark.Value) (any, error) {
+	good := t.Good
+	if strings.HasPrefix(name, "a list") {
+		good = "[" + good + "]"
+	}
+	return &Type{Name: name, Good: good, Convert: func(c *Call, v starlark.Value) (any, error) {
 		seq, ok := v.(starlark.Sequence)
 		if _, one := v.(*IPNetwork); !ok || one {
 			x, err := t.Convert(c, v)
@@ -188,6 +192,9 @@ func listOf(t *Type, name string) *Type {
 		defer iter.Done()
 		for x := starlark.Value(nil); iter.Next(&x); {
 			converted, err := t.Convert(c, x)
+			if errors.Is(err, errType) {
+				return nil, lab.Usage("a good one is "+t.Good, "[%d]: got %s, want %s", len(list), describe(x), t.Name)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -210,7 +217,7 @@ var tDst = &Type{Name: "a subnet or \"default\"", Good: `"10.0.0.0/8"`, Convert:
 	p, err := toPrefix(v)
 	if err == nil && p != p.Masked() {
 		if _, text := v.(starlark.String); text {
-			return nil, fmt.Errorf("%s has bits beyond its prefix length; the subnet is %s", p, p.Masked())
+			return nil, lab.Usage(fmt.Sprintf("the subnet is %q", p.Masked()), "%s has bits beyond its prefix length", p)
 		}
 		p = p.Masked()
 	}
@@ -263,8 +270,15 @@ func (c *Call) noNamespace(name string) error {
 }
 
 var tLink = &Type{Name: "a link", Good: `root["eth0"]`, Convert: func(_ *Call, v starlark.Value) (any, error) {
-	if l, ok := v.(*Link); ok {
-		return l.link, nil
+	switch v := v.(type) {
+	case *Link:
+		return v.link, nil
+	case starlark.String:
+		return nil, lab.Usage(fmt.Sprintf("a namespace finds its links by name: root[%s]", v), "got string %s, want a link", v)
+	case starlark.Tuple:
+		return nil, lab.Usage("veth() returns both ends: a, b = veth(…)", "got tuple, want a link")
+	case *Namespace:
+		return nil, lab.Usage(fmt.Sprintf(`a link of it is %s["eth0"]`, v), "got netns %s, want a link", v)
 	}
 	return nil, errType
 }}
@@ -277,7 +291,7 @@ type Address struct {
 	link *lab.Link
 }
 
-var tAddress = &Type{Name: "an address, or a namespace or link that has one", Good: `"10.1.1.1"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+var tAddress = &Type{Name: "an address, or a namespace or link that has one", Good: `"10.1.1.1"`, Convert: func(c *Call, v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case *IPAddress:
 		return Address{ip: v.Addr()}, nil
@@ -296,6 +310,9 @@ var tAddress = &Type{Name: "an address, or a namespace or link that has one", Go
 		if err != nil {
 			if strings.Contains(string(v), "/") {
 				return nil, fmt.Errorf("%s has a prefix length; an address has none", v)
+			}
+			if c.Env != nil && c.Env.Lab != nil && c.Env.Lab.Namespace(string(v)) != nil {
+				return nil, lab.Usage(fmt.Sprintf("give the handle of the namespace: netns(%s, exist=True)", v), "%s is no IP address", v)
 			}
 			return nil, fmt.Errorf("%s is no IP address", v)
 		}

@@ -27,3 +27,14 @@ func Names() []string {
 	sort.Strings(names)
 	return names
 }
+
+// Defines returns the library that has a function, or "".
+func Defines(function string) string {
+	for _, name := range Names() {
+		source, err := Read(strings.TrimPrefix(name, "@"))
+		if err == nil && !strings.HasPrefix(function, "_") && strings.Contains("\n"+source, "\ndef "+function+"(") {
+			return name
+		}
+	}
+	return ""
+}

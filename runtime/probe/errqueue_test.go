@@ -157,7 +157,7 @@ func TestErrorTexts(t *testing.T) {
 		{from(true, six, 1, 1, 0), "prohibited (filtered), says fd00::1"},
 		{from(true, six, 2, 0, 1280), "message too big for the path: MTU 1280, says fd00::1"},
 		{from(true, six, 4, 1, 0), "parameter problem (code 1), says fd00::1"},
-		{sendError(unix.ENETUNREACH).Error(), "no route to host (ENETUNREACH)"},
+		{sendError(unix.ENETUNREACH).Error(), "no route, the network is unreachable (ENETUNREACH)"},
 		{sendError(unix.ENOBUFS).Error(), "neighbour table or device queue full (ENOBUFS)"},
 		{sendError(unix.EIO).Error(), "input/output error (EIO)"},
 		{(&PingError{Kind: KindTimeout, After: time.Second}).Error(), "no reply within 1s"},

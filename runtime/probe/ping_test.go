@@ -190,8 +190,8 @@ func TestPingTooBig(t *testing.T) {
 
 func TestPingLocalRoutes(t *testing.T) {
 	a, _ := pair(t)
-	wantError(t, ping(t, a, "10.9.9.9"), KindNoRoute, "no route to host (ENETUNREACH)")
-	wantError(t, ping(t, a, "fd00:9::9"), KindNoRoute, "no route to host (ENETUNREACH)")
+	wantError(t, ping(t, a, "10.9.9.9"), KindNoRoute, "no route, the network is unreachable (ENETUNREACH)")
+	wantError(t, ping(t, a, "fd00:9::9"), KindNoRoute, "no route, the network is unreachable (ENETUNREACH)")
 	for i, c := range []struct {
 		route      int
 		kind, text string

@@ -60,14 +60,14 @@ func (e *PingError) Unwrap() error {
 	return e.Errno
 }
 
-// Error says what happened in a line, such as "no route to host (ENETUNREACH)"
+// Error says what happened in a line, such as "no route, the network is unreachable (ENETUNREACH)"
 // or "time to live exceeded, says 10.0.0.1".
 func (e *PingError) Error() string {
 	switch {
 	case e.Kind == KindNoNeighbor:
 		return e.neighborText()
 	case e.Kind == KindTimeout:
-		return fmt.Sprintf("no reply within %v", e.After)
+		return fmt.Sprintf("no reply within %v", rounded(e.After))
 	case e.Kind == KindTooBig && e.MTU > 0 && e.From.IsValid():
 		return fmt.Sprintf("message too big for the path: MTU %d, says %v", e.MTU, e.From)
 	case e.Kind == KindTooBig && e.MTU > 0:
@@ -86,9 +86,17 @@ func (e *PingError) neighborText() string {
 		how = "neighbour discovery"
 	}
 	if e.Errno == 0 {
-		return fmt.Sprintf("%v did not answer %s within %v", e.Neighbor, how, e.After)
+		return fmt.Sprintf("%v did not answer %s within %v", e.Neighbor, how, rounded(e.After))
 	}
 	return fmt.Sprintf("%v did not answer %s (%s)", e.Neighbor, how, unix.ErrnoName(e.Errno))
+}
+
+// rounded is a time as people say it.
+func rounded(d time.Duration) time.Duration {
+	if d > 10*time.Millisecond {
+		return d.Round(time.Millisecond)
+	}
+	return d
 }
 
 // meaning is how an errno or an ICMP error reads.
@@ -97,7 +105,7 @@ type meaning struct{ kind, text string }
 // sendMeanings are the local kernel's refusals to send (fib_props in
 // net/ipv4/fib_semantics.c for the errors of route types).
 var sendMeanings = map[unix.Errno]meaning{
-	unix.ENETUNREACH:   {KindNoRoute, "no route to host"},
+	unix.ENETUNREACH:   {KindNoRoute, "no route, the network is unreachable"},
 	unix.EHOSTUNREACH:  {KindUnreachable, "unreachable by a route of this namespace"},
 	unix.EACCES:        {KindProhibited, "prohibited by a route of this namespace"},
 	unix.EINVAL:        {KindBlackhole, "blackhole route in this namespace"},

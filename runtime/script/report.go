@@ -13,6 +13,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"nsscript/builtins"
+	"nsscript/builtins/std"
 	"nsscript/runtime/event"
 	"nsscript/runtime/lab"
 )
@@ -115,12 +116,24 @@ func (r *Runner) explainFrames(frames []frame, reason error) string {
 			hint = "did you mean " + near + "?"
 		}
 	}
-	message := r.message(at, text, "")
-	message += r.way(way)
+	at, inside, way := r.ownPlace(at, way)
+	message := r.message(at, text, "") + inside + r.way(way)
 	if hint != "" {
 		message += "\n  hint: " + hint
 	}
 	return message
+}
+
+// ownPlace moves an error inside the standard library to the line of the script
+// that called it, and says where in the library it was.
+func (r *Runner) ownPlace(at event.Pos, way []frame) (own event.Pos, inside string, rest []frame) {
+	for strings.HasPrefix(at.File, "@") && len(way) > 0 {
+		last := way[len(way)-1]
+		line, _ := r.line(at)
+		inside += fmt.Sprintf("\n  in %s: %s", r.place(at), strings.TrimSpace(line))
+		at, way = last.pos, way[:len(way)-1]
+	}
+	return at, inside, way
 }
 
 // way is the rest of the backtrace, innermost first; a long one is cut in the
@@ -227,6 +240,12 @@ func (r *Runner) nameHint(msg string) string {
 	if m == nil {
 		return ""
 	}
+	if lib := std.Defines(m[1]); lib != "" {
+		return fmt.Sprintf("it is in the standard library: load(%q, %q)", lib, m[1])
+	}
+	if m[1] == "time" {
+		return "there are now() and sleep(), whose seconds compare with numbers"
+	}
 	var names []string
 	for n := range r.names {
 		names = append(names, n)
@@ -258,7 +277,9 @@ func (r *Runner) shadowHint(at event.Pos, msg string) string {
 	if m := early().FindStringSubmatch(msg); m != nil {
 		name = m[1]
 	} else if notCall().MatchString(msg) {
-		name = r.wordAt(at)
+		if name = r.wordAt(at); strings.Contains(name, ".") {
+			return "an attribute is read without parentheses"
+		}
 	}
 	if name == "" || !r.names.Has(name) {
 		return ""

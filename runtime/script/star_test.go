@@ -20,7 +20,8 @@ import (
 //	### "regexp"                what is reported there matches
 //	### hint "regexp"           and its hint matches that
 //
-// where {line} and {line-2} stand for that line's number and a line before.
+// where {line} and {line-2} stand for that line's number and a line before, and
+// {line+1} for one after.
 // An error inside a loaded file is expected on the line of the load. A chunk
 // without such a comment has to succeed. A line "### options timeout=1s
 // steps=1000 name=value" sets limits and arguments.
@@ -78,7 +79,7 @@ func readChunks(t *testing.T, path string) []*chunk {
 	return chunks
 }
 
-var lineNumber = regexp.MustCompile(`\{line(-\d+)?\}`)
+var lineNumber = regexp.MustCompile(`\{line([-+]\d+)?\}`)
 
 // expect understands one ### comment.
 func (c *chunk) expect(line int, code, comment string) error {
@@ -91,8 +92,8 @@ func (c *chunk) expect(line int, code, comment string) error {
 		return fmt.Errorf("### %s: %w", comment, err)
 	}
 	quoted = lineNumber.ReplaceAllStringFunc(quoted, func(m string) string {
-		back, _ := strconv.Atoi(strings.Trim(m, "{}line-"))
-		return strconv.Itoa(line - back)
+		away, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(m, "{line"), "}"))
+		return strconv.Itoa(line + away)
 	})
 	re, err := regexp.Compile(quoted)
 	if err != nil {
