@@ -86,12 +86,25 @@ func addrSpecs() []*Spec {
 			keyword("label", tString, "", "an old-style name like eth0:1"),
 			keyword("nodad", tBool, "False", "no duplicate address detection for this one"),
 			keyword("valid", tDuration, "", "for how long it is valid; for ever unless given"),
-			keyword("preferred", tDuration, "", "for how long it is preferred"),
+			keyword("preferred", tDuration, "", "for how long it is preferred; 0 makes it deprecated; as long as it is valid unless given"),
 		},
 		Example: "a, b = veth(\"a\", \"b\")\nx = addr(a, \"10.1.1.1/24\", broadcast=\"+\")\n" +
 			"expect.eq((x.ip, x.prefixlen, x.broadcast), (\"10.1.1.1\", 24, \"10.1.1.255\"))\nexpect.eq(a.addrs[0].cidr, \"10.1.1.1/24\")",
 		Fn: addAddr,
 	}}
+}
+
+// checkLifetimes refuses what the kernel would, in words that say why.
+func checkLifetimes(valid, preferred *time.Duration) error {
+	switch {
+	case valid == nil:
+		return nil
+	case *valid == 0:
+		return lab.Usage(`leave valid= out for an address that is valid for ever, or say valid="60s"`, "addr: valid=0: no address is valid for no time")
+	case preferred != nil && *preferred > *valid:
+		return lab.Usage("", "addr: preferred= is longer than valid=")
+	}
+	return nil
 }
 
 func addAddr(c *Call) (starlark.Value, error) {
@@ -103,9 +116,9 @@ func addAddr(c *Call) (starlark.Value, error) {
 	var made []starlark.Value
 	for _, p := range prefixes {
 		s := lab.AddrSpec{Prefix: p, Scope: get(c, "scope", -1), Label: get(c, "label", ""), NoDAD: get(c, "nodad", false),
-			Peer: get(c, "peer", netip.Prefix{}), Valid: get(c, "valid", time.Duration(0)), Preferred: get(c, "preferred", time.Duration(0))}
-		if s.Preferred > 0 && s.Valid > 0 && s.Preferred > s.Valid {
-			return nil, lab.Usage("", "addr: preferred= is longer than valid=")
+			Peer: get(c, "peer", netip.Prefix{}), Valid: pointer[time.Duration](c, "valid"), Preferred: pointer[time.Duration](c, "preferred")}
+		if err := checkLifetimes(s.Valid, s.Preferred); err != nil {
+			return nil, err
 		}
 		switch b := get(c, "broadcast", ""); b {
 		case "":

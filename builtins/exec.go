@@ -108,8 +108,8 @@ var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error)
 
 // within is the call's context with the deadline that a parameter gives.
 func (c *Call) within(param string) (context.Context, context.CancelFunc) {
-	if d := get(c, param, time.Duration(0)); d > 0 {
-		return context.WithTimeoutCause(c.Ctx, d, lab.Timeout(d))
+	if d := pointer[time.Duration](c, param); d != nil {
+		return context.WithTimeoutCause(c.Ctx, *d, lab.Timeout(*d))
 	}
 	return c.Ctx, func() {}
 }

@@ -55,7 +55,7 @@ func pingSpecs() []*Spec {
 			"(ok is False, error says why: no route, no ARP answer, unreachable and by whom, TTL exceeded and where, message too big and the MTU) and not an error.",
 		Params: []Param{
 			required("ns", tNetnsRef, "who sends"), required("dst", tAddress, "to whom"),
-			optional("count", tCount, "1", "how many requests"), keyword("interval", tDuration, "\"1s\"", "from one request to the next"),
+			optional("count", tCount, "1", "how many requests"), keyword("interval", tDuration, "\"1s\"", "from one request to the next; 0 for no pause"),
 			keyword("timeout", tDuration, "\"1s\"", "for each reply"), keyword("size", intType("a payload in bytes", "56", 0, 65507), "56", "bytes after the ICMP header"),
 			keyword("ttl", tTTL, "", "time to live or hop limit"), keyword("tos", tByte, "", "type of service or traffic class"),
 			keyword("df", tBool, "False", "never fragment"), keyword("src", tAddress, "", "the source address"), keyword("dev", tLink, "", "the link to send by"),
@@ -88,8 +88,8 @@ func (c *Call) pingRequest(ns *lab.Namespace) (probe.PingRequest, error) {
 	if err != nil {
 		return probe.PingRequest{}, err
 	}
-	r := probe.PingRequest{Dst: dst, Src: src, Count: get(c, "count", 1), Interval: get(c, "interval", time.Duration(0)),
-		Timeout: get(c, "timeout", time.Duration(0)), TTL: get(c, "ttl", 0), TOS: get(c, "tos", 0), DF: get(c, "df", false)}
+	r := probe.PingRequest{Dst: dst, Src: src, Count: get(c, "count", 1), Interval: c.span("interval"),
+		Timeout: c.span("timeout"), TTL: get(c, "ttl", 0), TOS: get(c, "tos", 0), DF: get(c, "df", false)}
 	if c.Given("size") {
 		if r.Size = get(c, "size", 0); r.Size == 0 {
 			r.Size = probe.NoPayload
@@ -102,6 +102,18 @@ func (c *Call) pingRequest(ns *lab.Namespace) (probe.PingRequest, error) {
 		return r, lab.Usage(fmt.Sprintf("say %s%%eth0, or dev=", dst), "ping: the link-local address %s needs a link", dst)
 	}
 	return r, nil
+}
+
+// span is a time that a ping was given: none is the default, 0 is 0.
+func (c *Call) span(param string) time.Duration {
+	d := pointer[time.Duration](c, param)
+	switch {
+	case d == nil:
+		return 0
+	case *d == 0:
+		return probe.AtOnce
+	}
+	return *d
 }
 
 // reach pings until somebody answers or the time is up.

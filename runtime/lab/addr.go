@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"strconv"
@@ -23,8 +24,8 @@ type AddrSpec struct {
 	Label     string
 	Scope     int // RT_SCOPE_*, or -1 for `ip`'s choice: host for 127/8, else global
 	NoDAD     bool
-	Valid     time.Duration // lifetimes; 0 for ever
-	Preferred time.Duration
+	Valid     *time.Duration // lifetimes, to the second; nil for ever
+	Preferred *time.Duration // 0 makes it deprecated; nil for as long as it is valid
 }
 
 func (a AddrSpec) String() string { return a.Prefix.String() }
@@ -48,11 +49,11 @@ func (a AddrSpec) args(dev string) []event.Arg {
 	if a.NoDAD {
 		add("nodad", "")
 	}
-	if a.Valid > 0 {
-		add("valid_lft", strconv.Itoa(int(a.Valid.Seconds())))
+	if a.Valid != nil {
+		add("valid_lft", strconv.FormatUint(uint64(lifetime(a.Valid)), 10))
 	}
-	if a.Preferred > 0 {
-		add("preferred_lft", strconv.Itoa(int(a.Preferred.Seconds())))
+	if a.Preferred != nil {
+		add("preferred_lft", strconv.FormatUint(uint64(lifetime(a.Preferred)), 10))
 	}
 	return args
 }
@@ -111,24 +112,30 @@ func newAddr(kind, flags, index int, a AddrSpec) *nl.NetlinkRequest {
 	if a.NoDAD {
 		attrs(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NODAD))
 	}
-	if a.Valid > 0 || a.Preferred > 0 {
+	if a.Valid != nil || a.Preferred != nil {
 		info := make([]byte, unix.SizeofIfaCacheinfo)
-		binary.NativeEndian.PutUint32(info, lifetime(a.Preferred, a.Valid))
-		binary.NativeEndian.PutUint32(info[4:], lifetime(a.Valid, 0))
+		binary.NativeEndian.PutUint32(info, a.preferred())
+		binary.NativeEndian.PutUint32(info[4:], lifetime(a.Valid))
 		attrs(unix.IFA_CACHEINFO, info)
 	}
 	return r
 }
 
-// lifetime is d in seconds; 0 means other, and 0 of both for ever.
-func lifetime(d, other time.Duration) uint32 {
-	switch {
-	case d > 0:
-		return uint32(d.Seconds())
-	case other > 0:
-		return uint32(other.Seconds())
+// lifetime is d in the kernel's whole seconds, a part of one counted as one;
+// 2^32-1 (INFINITY_LIFE_TIME) for nil.
+func lifetime(d *time.Duration) uint32 {
+	if d == nil {
+		return math.MaxUint32
 	}
-	return ^uint32(0)
+	return uint32(min(int64(math.Ceil(d.Seconds())), math.MaxUint32))
+}
+
+// preferred is for how long the address is preferred.
+func (a AddrSpec) preferred() uint32 {
+	if a.Preferred == nil {
+		return lifetime(a.Valid)
+	}
+	return lifetime(a.Preferred)
 }
 
 // AddAddr puts an address on the link, as `ip addr add` does.
@@ -184,12 +191,18 @@ func (k *Link) addressOf(a AddrSpec) *Address {
 		}
 	}
 	found := &Address{IP: ip, PrefixLen: a.Prefix.Bits(), Link: k, Scope: scope, Peer: a.Peer.Addr(),
-		Broadcast: a.Broadcast, Label: a.Label, Valid: lifetime(a.Valid, 0), Preferred: lifetime(a.Preferred, a.Valid)}
+		Broadcast: a.Broadcast, Label: a.Label, Valid: lifetime(a.Valid), Preferred: a.preferred()}
 	if found.Label == "" && ip.Is4() {
 		found.Label = k.name
 	}
+	if found.Preferred == 0 {
+		found.Flags = append(found.Flags, "deprecated")
+	}
 	if a.NoDAD {
 		found.Flags = append(found.Flags, "nodad")
+	}
+	if found.Valid != math.MaxUint32 {
+		found.Flags = append(found.Flags, "dynamic")
 	}
 	return found
 }

@@ -44,7 +44,7 @@ func pingArgs(r probe.PingRequest) []event.Arg {
 	}
 	duration := func(key string, d time.Duration) {
 		if d != 0 {
-			args = append(args, arg(key, strconv.FormatFloat(d.Seconds(), 'f', -1, 64)))
+			args = append(args, arg(key, strconv.FormatFloat(max(d, 0).Seconds(), 'f', -1, 64))) // at once is below 0
 		}
 	}
 	number("count", r.Count)

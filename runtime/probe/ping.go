@@ -20,6 +20,8 @@ type Enter func(fn func() error) error
 const (
 	// NoPayload as Size sends the 8 bytes of the echo header alone.
 	NoPayload = -1
+	// AtOnce as Interval or Timeout is a time of 0.
+	AtOnce time.Duration = math.MinInt64
 
 	defaultPayload  = 56
 	defaultInterval = time.Second
@@ -37,10 +39,10 @@ type PingRequest struct {
 	// Count is the number of requests, default 1.
 	Count int
 	// Interval is from one request to the next, whether or not the first is
-	// answered by then, as in ping(8); default 1 s.
+	// answered by then, as in ping(8); default 1 s, AtOnce for no pause.
 	Interval time.Duration
 	// Timeout is how long each request waits for its reply, default 1 s. A
-	// reply that comes later is not counted.
+	// reply that comes later is not counted; with AtOnce none is.
 	Timeout time.Duration
 	// Size is the payload in bytes, after the 8 bytes of the ICMP header and
 	// without the IP header: default 56, NoPayload for none, at most 65507
@@ -174,12 +176,8 @@ func (req PingRequest) withDefaults() PingRequest {
 	if req.Count == 0 {
 		req.Count = 1
 	}
-	if req.Interval == 0 {
-		req.Interval = defaultInterval
-	}
-	if req.Timeout == 0 {
-		req.Timeout = defaultTimeout
-	}
+	req.Interval = span(req.Interval, defaultInterval)
+	req.Timeout = span(req.Timeout, defaultTimeout)
 	switch req.Size {
 	case 0:
 		req.Size = defaultPayload
@@ -187,6 +185,17 @@ func (req PingRequest) withDefaults() PingRequest {
 		req.Size = 0
 	}
 	return req
+}
+
+// span is a time of a request: def when it was left out.
+func span(d, def time.Duration) time.Duration {
+	switch d {
+	case 0:
+		return def
+	case AtOnce:
+		return 0
+	}
+	return d
 }
 
 // check refuses what no network could answer.

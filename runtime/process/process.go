@@ -160,6 +160,8 @@ func (e *NoIDs) Unwrap() error { return e.Err }
 
 // Run runs a program to its end. When ctx ends first, the program's process
 // group is killed and the error is ctx's cause; the Result has what it printed.
+// When ctx has ended before, nothing is started: whether a program can be faster
+// than its killer would be left to chance.
 func Run(ctx context.Context, enter Enter, s Spec) (Result, error) {
 	cmd, err := command(s)
 	if err != nil {
@@ -167,6 +169,9 @@ func Run(ctx context.Context, enter Enter, s Spec) (Result, error) {
 	}
 	var stdout, stderr bounded
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if ctx.Err() != nil {
+		return Result{Argv: s.Argv}, context.Cause(ctx)
+	}
 	began := time.Now()
 	if err := start(enter, cmd, s); err != nil {
 		return Result{}, err
@@ -307,13 +312,14 @@ func (p *Process) Code() (code int, ended bool) {
 // Output is the last mebibyte of what it has printed so far, on both streams.
 func (p *Process) Output() string { return p.output.String() }
 
-// Wait waits for the end; false means that ctx ended first.
+// Wait waits for the end; false means that ctx ended first. A process that has
+// ended needs no waiting, even when ctx has ended too.
 func (p *Process) Wait(ctx context.Context) bool {
 	select {
 	case <-p.done:
 		return true
 	case <-ctx.Done():
-		return false
+		return !p.Running()
 	}
 }
 
