@@ -95,7 +95,11 @@ func (c *Call) pingRequest(ns *lab.Namespace) (probe.PingRequest, error) {
 			r.Size = probe.NoPayload
 		}
 	}
-	if dev := get[*lab.Link](c, "dev", nil); dev != nil {
+	dev, err := c.linkIn("dev", ns)
+	if err != nil {
+		return r, err
+	}
+	if dev != nil {
 		r.Dev = dev.Name()
 	}
 	if dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "" && r.Dev == "" {

@@ -15,7 +15,7 @@ import (
 func (env *Env) route(r *lab.Route) *Record {
 	var hops []starlark.Value
 	for i := range r.Hops {
-		hops = append(hops, env.hop(&r.Hops[i], r.Dst.Addr()))
+		hops = append(hops, env.hop(nextHop{r.Hops[i], Address{ip: r.Hops[i].Via}}))
 	}
 	return record("route", r.String(), r,
 		field{"dst", starlark.String(r.DstString())}, field{"via", addrText(r.Via)}, field{"dev", env.link(r.Dev)},
@@ -25,17 +25,31 @@ func (env *Env) route(r *lab.Route) *Record {
 		field{"onlink", starlark.Bool(r.OnLink)}, field{"hops", starlark.NewList(hops)})
 }
 
-func (env *Env) hop(h *lab.Hop, _ netip.Addr) *Record {
+// nextHop is a hop() value: its gateway may be a namespace or a link, whose
+// address depends on the route that the hop will be of.
+type nextHop struct {
+	lab.Hop
+	via Address
+}
+
+// in is the hop for routes to a destination; see [Call.only] for like.
+func (h nextHop) in(like netip.Addr) (lab.Hop, error) {
+	via, err := h.via.only(like)
+	h.Via = via
+	return h.Hop, err
+}
+
+func (env *Env) hop(h nextHop) *Record {
 	words := "nexthop"
-	if h.Via.IsValid() {
-		words += " via " + h.Via.String()
+	if h.via.IsValid() {
+		words += " via " + h.via.String()
 	}
 	if h.Dev != nil {
 		words += " dev " + h.Dev.Name()
 	}
 	weight := max(h.Weight, 1)
 	return record("hop", words+" weight "+itoa(weight), h,
-		field{"via", addrText(h.Via)}, field{"dev", env.link(h.Dev)}, field{"weight", starlark.MakeInt(weight)})
+		field{"via", addrText(h.via)}, field{"dev", env.link(h.Dev)}, field{"weight", starlark.MakeInt(weight)})
 }
 
 // lineRows are records that print a line each.
@@ -125,17 +139,17 @@ var tHops = &Type{Name: "a list of hop()", Good: `[hop(via="10.0.0.1"), hop(via=
 	if !ok {
 		return nil, errType
 	}
-	var hops []lab.Hop
+	var hops []nextHop
 	for i := range starlark.Elements(seq) {
 		r, ok := i.(*Record)
 		if !ok {
 			return nil, errType
 		}
-		h, ok := r.object.(*lab.Hop)
+		h, ok := r.object.(nextHop)
 		if !ok {
 			return nil, errType
 		}
-		hops = append(hops, *h)
+		hops = append(hops, h)
 	}
 	return hops, nil
 }}
@@ -145,7 +159,8 @@ func routeSpecs() []*Spec {
 		{
 			Name: "route", Family: familyAddrs, Returns: "route", Like: "ip route add DST via GATEWAY",
 			Doc: "Makes a route. dst is a subnet, an address, or \"default\" (of IPv6 when the gateway is, or \"::/0\"). " +
-				"A gateway that is given as a namespace or link must have exactly one address there. " +
+				"A gateway that is given as a namespace or link must have exactly one global address of the destination's family " +
+				"(for \"default\": of IPv4, or of IPv6 if it has none of IPv4). " +
 				"Types beside unicast are local, broadcast, anycast, multicast, blackhole, unreachable, prohibit and throw.",
 			Params: []Param{
 				required("ns", tNetnsRef, "where"), required("dst", tDst, "where to"),
@@ -165,18 +180,15 @@ func routeSpecs() []*Spec {
 		{
 			Name: "hop", Family: familyAddrs, Returns: "hop", Like: "nexthop via GATEWAY weight N",
 			Doc: "Describes one next hop of a route with several.",
-			Params: []Param{keyword("via", tAddress, "", "the gateway"), keyword("dev", tLink, "", "the link"),
+			Params: []Param{keyword("via", tAddress, "", "the gateway; the route decides its family"), keyword("dev", tLink, "", "the link"),
 				keyword("weight", intType("a weight", "2", 1, 256), "1", "its share, 1 to 256"), keyword("onlink", tBool, "False", "see route()")},
 			Example: "a, b = veth(\"a\", \"b\", addr=[\"10.0.0.1/24\", \"10.0.1.1/24\"], up=True)\n" +
 				"route(root, \"192.0.2.0/24\", hops=[hop(via=\"10.0.0.2\", weight=2), hop(via=\"10.0.1.2\")])\n" +
 				"expect.eq([h.weight for h in root.routes if h.hops for h in h.hops], [2, 1])",
 			Fn: func(c *Call) (starlark.Value, error) {
-				via, err := c.only("via", netip.Addr{})
-				if err != nil {
-					return nil, err
-				}
-				h := &lab.Hop{Via: via, Dev: get[*lab.Link](c, "dev", nil), Weight: get(c, "weight", 1), OnLink: get(c, "onlink", false)}
-				return c.Env.hop(h, via), nil
+				h := nextHop{via: get(c, "via", Address{})}
+				h.Hop = lab.Hop{Dev: get[*lab.Link](c, "dev", nil), Weight: get(c, "weight", 1), OnLink: get(c, "onlink", false)}
+				return c.Env.hop(h), nil
 			},
 		},
 		{
@@ -232,17 +244,12 @@ func routeSpecs() []*Spec {
 }
 
 func addRoute(c *Call) (starlark.Value, error) {
-	dst := get(c, "dst", netip.Prefix{})
-	via, err := c.only("via", dst.Addr())
+	if c.Given("hops") && (c.Given("via") || c.Given("dev")) {
+		return nil, lab.Usage("", "route takes hops=, or via= and dev=, not both")
+	}
+	dst, via, hops, err := c.gateways()
 	if err != nil {
 		return nil, err
-	}
-	hops := get[[]lab.Hop](c, "hops", nil)
-	if dst.Bits() == 0 && dst.Addr().Is4() && (via.Is6() || len(hops) > 0 && hops[0].Via.Is6()) {
-		dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	if len(hops) > 0 && (via.IsValid() || c.Given("dev")) {
-		return nil, lab.Usage("", "route takes hops=, or via= and dev=, not both")
 	}
 	src, err := c.only("src", dst.Addr())
 	if err != nil {
@@ -262,6 +269,32 @@ func addRoute(c *Call) (starlark.Value, error) {
 	return c.Env.route(made), nil
 }
 
+// gateways are a route's destination and its gateways: all of one family, that of
+// the destination, or for "default" that of the first gateway.
+func (c *Call) gateways() (dst netip.Prefix, via netip.Addr, hops []lab.Hop, err error) {
+	dst = get(c, "dst", netip.Prefix{})
+	like := dst.Addr()
+	if dst.Bits() == 0 && like.Is4() {
+		like = netip.Addr{}
+	}
+	if via, err = c.only("via", like); err != nil {
+		return dst, via, nil, err
+	}
+	for _, h := range get[[]nextHop](c, "hops", nil) {
+		hop, err := h.in(like)
+		if err != nil {
+			return dst, via, nil, err
+		}
+		if hops = append(hops, hop); !like.IsValid() {
+			like = hop.Via
+		}
+	}
+	if dst.Bits() == 0 && (via.Is6() || len(hops) > 0 && hops[0].Via.Is6()) {
+		dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return dst, via, hops, nil
+}
+
 func routeGet(c *Call) (starlark.Value, error) {
 	ns := get[*lab.Namespace](c, "ns", nil)
 	dst, err := c.destination(get(c, "dst", Address{}), ns, 0)
@@ -272,7 +305,15 @@ func routeGet(c *Call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := lab.RouteQuery{Dst: dst, Src: src, Dev: get[*lab.Link](c, "dev", nil), IIF: get[*lab.Link](c, "iif", nil),
+	dev, err := c.linkIn("dev", ns)
+	if err != nil {
+		return nil, err
+	}
+	iif, err := c.linkIn("iif", ns)
+	if err != nil {
+		return nil, err
+	}
+	q := lab.RouteQuery{Dst: dst, Src: src, Dev: dev, IIF: iif,
 		Mark: get(c, "mark", 0), TOS: get(c, "tos", 0), UID: get(c, "uid", -1), Proto: get(c, "ipproto", 0),
 		SPort: get(c, "sport", 0), DPort: get(c, "dport", 0)}
 	r, err := ns.RouteGet(c.Ctx, q)
@@ -318,16 +359,33 @@ func ruleSpecs() []*Spec {
 	}}
 }
 
+// linkWord is a link of a rule: its name, which need not exist yet, and the link
+// if that was given.
+type linkWord struct {
+	name string
+	link *lab.Link
+}
+
 // tWord is a link or its name.
 var tWord = &Type{Name: "a link or its name", Convert: func(_ *Call, v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case *Link:
-		return v.link.Name(), nil
+		return linkWord{v.link.Name(), v.link}, nil
 	case starlark.String:
-		return string(v), nil
+		return linkWord{name: string(v)}, nil
 	}
 	return nil, errType
 }}
+
+// word is the name of a link given by a parameter; a link has to be in the
+// namespace that the rule is for.
+func (c *Call) word(param string, ns *lab.Namespace) (string, error) {
+	w := get(c, param, linkWord{})
+	if w.link == nil {
+		return w.name, nil
+	}
+	return w.name, w.link.In(ns, param)
+}
 
 var tUIDs = &Type{Name: "a range of users", Good: `"1000-1999"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	first, last, ranged := strings.Cut(strings.Trim(v.String(), `"`), "-")
@@ -343,8 +401,17 @@ var tUIDs = &Type{Name: "a range of users", Good: `"1000-1999"`, Convert: func(_
 }}
 
 func addRule(c *Call) (starlark.Value, error) {
+	ns := get[*lab.Namespace](c, "ns", nil)
+	iif, err := c.word("iif", ns)
+	if err != nil {
+		return nil, err
+	}
+	oif, err := c.word("oif", ns)
+	if err != nil {
+		return nil, err
+	}
 	r := lab.Rule{Priority: get(c, "priority", -1), Src: get(c, "src", netip.Prefix{}), Dst: get(c, "dst", netip.Prefix{}),
-		IIF: get(c, "iif", ""), OIF: get(c, "oif", ""), TOS: get(c, "tos", 0), Proto: get(c, "ipproto", 0),
+		IIF: iif, OIF: oif, TOS: get(c, "tos", 0), Proto: get(c, "ipproto", 0),
 		SPort: get(c, "sport", lab.Ports{}), DPort: get(c, "dport", lab.Ports{}), UIDs: pointer[[2]uint32](c, "uidrange"),
 		Invert: get(c, "invert", false), Action: get(c, "action", 0), Table: get(c, "table", 0),
 		Goto: get(c, "goto", 0), Suppress: get(c, "suppress_prefixlength", -1), Family: get(c, "family", 0)}
@@ -360,7 +427,7 @@ func addRule(c *Call) (starlark.Value, error) {
 			r.Family = unix.AF_INET6
 		}
 	}
-	made, err := get[*lab.Namespace](c, "ns", nil).AddRule(c.Ctx, r)
+	made, err := ns.AddRule(c.Ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -291,6 +291,20 @@ type Address struct {
 	link *lab.Link
 }
 
+// IsValid tells whether there is one.
+func (a Address) IsValid() bool { return a.ip.IsValid() || a.ns != nil }
+
+// String is the address, or what leads to it.
+func (a Address) String() string {
+	switch {
+	case a.link != nil:
+		return a.link.Name()
+	case a.ns != nil:
+		return a.ns.String()
+	}
+	return a.ip.String()
+}
+
 var tAddress = &Type{Name: "an address, or a namespace or link that has one", Good: `"10.1.1.1"`, Convert: func(c *Call, v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case *IPAddress:
@@ -339,17 +353,34 @@ func (c *Call) destination(a Address, from *lab.Namespace, family int) (netip.Ad
 	return ip, err
 }
 
-// only resolves an address that must be unambiguous, in the family of like.
+// only resolves an argument that must be unambiguous, in the family of like; in
+// either, IPv4 before IPv6, when like is the zero Addr.
 func (c *Call) only(name string, like netip.Addr) (netip.Addr, error) {
-	a := get(c, name, Address{})
+	return get(c, name, Address{}).only(like)
+}
+
+func (a Address) only(like netip.Addr) (netip.Addr, error) {
 	if a.ip.IsValid() || a.ns == nil {
 		return a.ip, nil
 	}
-	family := unix.AF_INET
-	if like.IsValid() && like.Is6() {
+	family := 0
+	switch {
+	case like.Is4():
+		family = unix.AF_INET
+	case like.Is6():
 		family = unix.AF_INET6
 	}
 	return a.ns.OnlyAddress(a.link, family)
+}
+
+// linkIn is a link given by a parameter, which has to be in the namespace that
+// the call is about.
+func (c *Call) linkIn(param string, ns *lab.Namespace) (*lab.Link, error) {
+	k := get[*lab.Link](c, param, nil)
+	if k == nil {
+		return nil, nil
+	}
+	return k, k.In(ns, param)
 }
 
 // tFamily is a family of addresses: 4 or 6, or as `ip` calls it.

@@ -37,6 +37,18 @@ func (k *Link) Index() int { return k.index }
 
 func (k *Link) String() string { return k.name + where(k.ns) }
 
+// In refuses a link that is not in a namespace, under a name for what it is
+// there: its index and its name would mean another link, or none.
+func (k *Link) In(ns *Namespace, role string) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	if k.ns != ns {
+		return Usage("", "%s %s is not in %s", role, k, ns)
+	}
+	return nil
+}
+
 // bury marks the handle as one of a link that is no more.
 func (k *Link) bury(how string) {
 	if k.gone == "" {

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +18,7 @@ func (ns *Namespace) AddressFor(from *Namespace, want int) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	if len(own) == 0 {
-		return netip.Addr{}, Usage("give it one with addr(), or name an address", "%s has no global address", ns)
+		return netip.Addr{}, noAddress(ns, want)
 	}
 	if from != nil {
 		theirs, err := from.globals(want)
@@ -54,9 +56,16 @@ func (ns *Namespace) globals(want int) ([]netip.Prefix, error) {
 	return append(four, six...), nil
 }
 
+// noAddress says that there is no global address, of which family if one is
+// wanted: there may be some of the other.
+func noAddress(what fmt.Stringer, want int) error {
+	words := map[int]string{unix.AF_INET: "IPv4 ", unix.AF_INET6: "IPv6 "}
+	return Usage("give it one with addr(), or name an address", "%s has no global %saddress", what, words[want])
+}
+
 // OnlyAddress is the one global address of the namespace, or of one link of it
-// when only is not nil, in a family (0 for any): what a gateway or a
-// translation needs is ambiguous when there are several.
+// when only is not nil, in a family (0 for IPv4, or IPv6 where there is none):
+// what a gateway or a translation needs is ambiguous when there are several.
 func (ns *Namespace) OnlyAddress(only *Link, want int) (netip.Addr, error) {
 	raw, err := ns.rawAddrs(want)
 	if err != nil {
@@ -68,13 +77,16 @@ func (ns *Namespace) OnlyAddress(only *Link, want int) (netip.Addr, error) {
 			found = append(found, a.IP)
 		}
 	}
-	what := ns.String()
+	if slices.ContainsFunc(found, netip.Addr.Is4) {
+		found = slices.DeleteFunc(found, netip.Addr.Is6)
+	}
+	var what fmt.Stringer = ns
 	if only != nil {
-		what = only.String()
+		what = only
 	}
 	switch len(found) {
 	case 0:
-		return netip.Addr{}, Usage("give it one with addr(), or name an address", "%s has no global address", what)
+		return netip.Addr{}, noAddress(what, want)
 	case 1:
 		return found[0], nil
 	}
