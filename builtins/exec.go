@@ -127,7 +127,7 @@ func (env *Env) result(r process.Result) *Record {
 func execParams() []Param {
 	return []Param{
 		required("ns", tNetnsRef, "where"), required("cmd", tArgv, "a list is argv; a string goes to /bin/sh -c"),
-		keyword("input", tString, "", "what it reads on standard input"), keyword("env", tEnviron, "", "added to the environment"),
+		keyword("input", tString, "", "what it reads on standard input"), keyword("env", tEnviron, "", "added to the environment; the program is looked up in its PATH"),
 		keyword("cwd", tString, "", "the working directory"), keyword("user", tString, "", "another user to run as; needs root or a subuid range"),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ import (
 // Spec says what to run.
 type Spec struct {
 	// Argv is the program and its arguments; a name without a slash is looked
-	// up in PATH.
+	// up in PATH, in that of Env if it has one.
 	Argv []string
 	// Input is what the program reads on its standard input; empty for none.
 	Input string
@@ -88,6 +89,9 @@ func command(s Spec) (*exec.Cmd, error) {
 	if len(s.Env) > 0 {
 		cmd.Env = append(os.Environ(), s.Env...)
 	}
+	if path, given := s.path(); given && !strings.Contains(s.Argv[0], "/") {
+		cmd.Path, cmd.Err = lookUp(s.Argv[0], path, s.Dir)
+	}
 	if s.Input != "" {
 		cmd.Stdin = strings.NewReader(s.Input)
 	}
@@ -105,6 +109,34 @@ func command(s Spec) (*exec.Cmd, error) {
 		cmd.SysProcAttr.Credential = c
 	}
 	return cmd, nil
+}
+
+// path is the PATH of the program's own environment, if that has another one.
+func (s *Spec) path() (path string, given bool) {
+	for _, e := range s.Env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			path, given = value, true
+		}
+	}
+	return path, given
+}
+
+// lookUp finds a program as `env PATH=path name` does, in the program's own PATH
+// and from its working directory; exec.Command looks in ours.
+func lookUp(name, path, dir string) (string, error) {
+	for _, at := range filepath.SplitList(path) {
+		if !filepath.IsAbs(at) {
+			at = filepath.Join(dir, at)
+		}
+		file, err := filepath.Abs(filepath.Join(at, name))
+		if err != nil {
+			return "", err
+		}
+		if _, err := exec.LookPath(file); err == nil {
+			return file, nil
+		}
+	}
+	return name, &exec.Error{Name: name, Err: exec.ErrNotFound}
 }
 
 // credential looks a user up, with all groups.
@@ -136,15 +168,39 @@ func credential(name string) (*syscall.Credential, error) {
 // start starts cmd where enter leads and makes its errors readable.
 func start(enter Enter, cmd *exec.Cmd, s Spec) error {
 	err := enter(cmd.Start)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist) && s.Dir == "":
+	}
+	if noDir := checkDir(s.Dir); noDir != nil {
+		return noDir
+	}
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
 		return &NotFound{s.Argv[0]}
 	case s.User != "" && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)):
 		return &NoIDs{User: s.User, Err: err}
 	}
 	return err
+}
+
+// checkDir says what is wrong with a working directory. The kernel blames the
+// program for it: chdir(2) and execve(2) fail alike in the new process.
+func checkDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	var cause *os.PathError
+	switch {
+	case errors.As(err, &cause):
+		err = cause.Err
+	case err == nil && !info.IsDir():
+		err = unix.ENOTDIR
+	}
+	if err == nil {
+		return nil
+	}
+	return &os.PathError{Op: "change to the working directory", Path: dir, Err: err}
 }
 
 // NoIDs says that the lab has no ids to run a program as another user.
