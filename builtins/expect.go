@@ -174,15 +174,15 @@ func (c *Call) result() starlark.Value {
 	return v
 }
 
-// trial collects the failures of checks: those inside eventually(), of which
-// only the last round counts, and those of parallel(), to report them in order.
+// trial collects the failures of checks: those inside eventually() and always(),
+// of which only the last round counts, and those of parallel(), to report them in order.
 type trial struct {
 	failures []CheckFailure
-	round    bool // of eventually(), whose own verdict is what counts
+	round    bool // of eventually() or always(), whose own verdict is what counts
 	held     int
 }
 
-// inRound tells whether the caller runs inside a round of eventually().
+// inRound tells whether the caller runs inside a round of eventually() or always().
 func (c *Call) inRound() bool {
 	t, ok := c.Thread.Local(trialKey).(*trial)
 	return ok && t.round
@@ -346,7 +346,7 @@ func init() {
 			params: []Param{required("fn", tCallable, "the function"), keyword("timeout", tDuration, "\"5s\"", "until then"),
 				keyword("interval", tDuration, "", "from one call to the next, instead of growing pauses")},
 			example: "n = []\ndef third():\n    n.append(1)\n    return len(n) == 3\nexpect.eventually(third)", fn: checkEventually},
-		{name: "always", doc: "Checks that a function returns a true value every time for as long as hold says.",
+		{name: "always", doc: "Checks that a function returns a true value every time for as long as hold says. A failed check inside ends it; a function whose checks all hold may return nothing.",
 			params: []Param{required("fn", tCallable, "the function"), keyword("hold", tDuration, "\"1s\"", "for how long"),
 				keyword("interval", tDuration, "\"20ms\"", "from one call to the next")},
 			example: "expect.always(lambda: root[\"lo\"].up, hold=\"50ms\")", fn: checkAlways},
@@ -433,29 +433,42 @@ func checkUnreachable(c *Call) (string, error) {
 	}
 }
 
-func checkEventually(c *Call) (string, error) {
-	fn, timeout := get[starlark.Callable](c, "fn", nil), get(c, "timeout", 5*time.Second)
-	deadline := time.Now().Add(timeout)
+// round calls the function of eventually or always once; checks inside it only
+// decide whether the round holds. found is "" when it does: the function returned
+// a true value, or nothing and all of its checks held.
+func (c *Call) round() (v starlark.Value, found string, err error) {
 	outer := c.Thread.Local(trialKey)
 	defer c.Thread.SetLocal(trialKey, outer)
+	round := &trial{round: true}
+	c.Thread.SetLocal(trialKey, round)
+	v, err = starlark.Call(c.Thread, get[starlark.Callable](c, "fn", nil), nil, nil)
+	var stopped *Stop
+	switch {
+	case err != nil && !errors.As(err, &stopped):
+		return nil, "", err
+	case len(round.failures) > 0:
+		return v, ": " + round.failures[0].Text, nil
+	case bool(v.Truth()) || v == starlark.None && round.held > 0:
+		return v, "", nil
+	}
+	return v, " it returned " + show(v), nil
+}
+
+func checkEventually(c *Call) (string, error) {
+	timeout := get(c, "timeout", 5*time.Second)
+	deadline := time.Now().Add(timeout)
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		round := &trial{round: true}
-		c.Thread.SetLocal(trialKey, round)
-		v, err := starlark.Call(c.Thread, fn, nil, nil)
-		var stopped *Stop
-		if err != nil && !errors.As(err, &stopped) {
+		v, found, err := c.round()
+		if err != nil {
 			return "", err
 		}
-		if err == nil && len(round.failures) == 0 && (bool(v.Truth()) || v == starlark.None && round.held > 0) {
+		if found == "" {
 			c.Thread.SetLocal(resultKey, v)
 			return "", nil
 		}
 		wait := get(c, "interval", pause)
 		if time.Now().Add(wait).After(deadline) {
-			if len(round.failures) > 0 {
-				return fmt.Sprintf("not within %v; last: %s", timeout, round.failures[0].Text), nil
-			}
-			return fmt.Sprintf("not within %v; last it returned %s", timeout, show(v)), nil
+			return fmt.Sprintf("not within %v; last%s", timeout, found), nil
 		}
 		c.sleep(wait)
 		if c.Ctx.Err() != nil {
@@ -465,16 +478,16 @@ func checkEventually(c *Call) (string, error) {
 }
 
 func checkAlways(c *Call) (string, error) {
-	fn, hold, interval := get[starlark.Callable](c, "fn", nil), get(c, "hold", time.Second), get(c, "interval", 20*time.Millisecond)
+	hold, interval := get(c, "hold", time.Second), get(c, "interval", 20*time.Millisecond)
 	began := time.Now()
 	for {
-		v, err := starlark.Call(c.Thread, fn, nil, nil)
+		_, found, err := c.round()
 		if err != nil {
 			return "", err
 		}
 		after := time.Since(began)
-		if !v.Truth() {
-			return fmt.Sprintf("after %v it returned %s", after.Round(time.Millisecond), show(v)), nil
+		if found != "" {
+			return fmt.Sprintf("after %v%s", after.Round(time.Millisecond), found), nil
 		}
 		if after >= hold {
 			return "", nil
