@@ -59,6 +59,17 @@ func (n *Namespace) Get(k starlark.Value) (starlark.Value, bool, error) {
 	return &Link{link, n.env}, true, nil
 }
 
+// Has is "eth0" in ns, without the advice that Get has to gather when there is
+// none.
+func (n *Namespace) Has(k starlark.Value) (bool, error) {
+	name, ok := starlark.AsString(k)
+	if !ok {
+		return false, nil
+	}
+	link, err := n.ns.Link(name)
+	return link != nil, err
+}
+
 func (n *Namespace) noLink(name string) error {
 	links, _, _ := n.ns.Links()
 	var names []string

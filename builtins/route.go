@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"strconv"
@@ -289,10 +290,25 @@ func (c *Call) gateways() (dst netip.Prefix, via netip.Addr, hops []lab.Hop, err
 			like = hop.Via
 		}
 	}
+	if most := mostHops(hops); len(hops) > most {
+		return dst, via, nil, lab.Usage("", "route: %d hops are too many: a message to the kernel has room for %d", len(hops), most)
+	}
 	if dst.Bits() == 0 && (via.Is6() || len(hops) > 0 && hops[0].Via.Is6()) {
 		dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	return dst, via, hops, nil
+}
+
+// mostHops is how many next hops the attribute RTA_MULTIPATH has room for, whose
+// length has 16 bits: each a struct rtnexthop and its gateway.
+func mostHops(hops []lab.Hop) int {
+	gateway := 0
+	for _, h := range hops {
+		if h.Via.IsValid() {
+			gateway = max(gateway, unix.SizeofRtAttr+h.Via.BitLen()/8)
+		}
+	}
+	return (math.MaxUint16 - unix.SizeofRtAttr) / (unix.SizeofRtNexthop + gateway)
 }
 
 func routeGet(c *Call) (starlark.Value, error) {

@@ -101,6 +101,9 @@ func kernelError(err error, hint, format string, args ...any) *Error {
 			e.Hint = inner.Hint
 		}
 	}
+	if e.Hint == "" && errors.Is(e.Err, unix.EXFULL) {
+		e.Hint = "a bridge has at most 1023 ports: connect another bridge, or a router"
+	}
 	if e.Hint == "" && errors.Is(e.Err, unix.EPERM) {
 		e.Hint = "with --host this needs root: run it with sudo, or without --host in a private lab"
 	}
