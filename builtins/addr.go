@@ -32,10 +32,12 @@ func (env *Env) address(a *lab.Address) *Record {
 
 // addrRows are addresses as `ip -br addr` prints them: a line for each link.
 // With ns, links without an address have a line too.
-func (env *Env) addrRows(ns *lab.Namespace, addrs []*lab.Address) (*Rows, error) {
-	r := &Rows{}
+func (env *Env) addrRows(ns *lab.Namespace, addrs []*lab.Address) (starlark.Value, error) {
+	var items []starlark.Value
+	own := map[*lab.Link][]string{}
 	for _, a := range addrs {
-		r.items = append(r.items, env.address(a))
+		items = append(items, env.address(a))
+		own[a.Link] = append(own[a.Link], a.Prefix().String())
 	}
 	var links []*lab.Link
 	var infos []*lab.LinkInfo
@@ -55,20 +57,11 @@ func (env *Env) addrRows(ns *lab.Namespace, addrs []*lab.Address) (*Rows, error)
 			}
 		}
 	}
-	r.cells = func() [][]string {
-		var cells [][]string
-		for i, k := range links {
-			var own []string
-			for _, a := range addrs {
-				if a.Link == k {
-					own = append(own, a.Prefix().String())
-				}
-			}
-			cells = append(cells, []string{shownName(k, infos[i]), strings.ToUpper(infos[i].State), strings.Join(own, " ")})
-		}
-		return cells
+	var cells [][]string
+	for i, k := range links {
+		cells = append(cells, []string{shownName(k, infos[i]), strings.ToUpper(infos[i].State), strings.Join(own[k], " ")})
 	}
-	return r, nil
+	return env.rows(items, cells), nil
 }
 
 const familyAddrs = "Addresses, routes, neighbours"

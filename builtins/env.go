@@ -40,6 +40,7 @@ type Env struct {
 	locked time.Time  // when its holder got it
 	began  time.Time
 	checks checks
+	tables tables
 	root   *Namespace
 }
 

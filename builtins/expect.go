@@ -249,7 +249,7 @@ func comparison(name, words string, op syntax.Token, example string) *check {
 	return &check{name: name, doc: "Checks that got " + words + " want.", example: example,
 		params: []Param{required("got", tAny, "what is"), required("want", tAny, "what should be")},
 		fn: func(c *Call) (string, error) {
-			got, want := asList(get[starlark.Value](c, "got", nil)), asList(get[starlark.Value](c, "want", nil))
+			got, want := get[starlark.Value](c, "got", nil), get[starlark.Value](c, "want", nil)
 			held, err := starlark.Compare(op, got, want)
 			if err != nil {
 				return "", lab.Usage("", "%s: %v", c.spec.Name, err)
@@ -262,14 +262,6 @@ func comparison(name, words string, op syntax.Token, example string) *check {
 			}
 			return fmt.Sprintf("got %s, which is not %s %s", show(got), op, show(want)), nil
 		}}
-}
-
-// asList makes rows comparable with a list that a script writes.
-func asList(v starlark.Value) starlark.Value {
-	if r, ok := v.(*Rows); ok {
-		return starlark.NewList(r.items)
-	}
-	return v
 }
 
 // show is a value in a failure, quoted like source, not too long.
@@ -312,11 +304,7 @@ func init() {
 			example: "expect.matches(\"10.1.1.1\", \"^10\\\\.\")",
 			fn: func(c *Call) (string, error) {
 				got, re := get[starlark.Value](c, "got", nil), get[*regexp.Regexp](c, "regexp", nil)
-				text, ok := starlark.AsString(got)
-				if !ok {
-					text = got.String()
-				}
-				if re.MatchString(text) {
+				if re.MatchString(c.Env.printed(got)) {
 					return "", nil
 				}
 				return fmt.Sprintf("got %s, which does not match %q", show(got), re), nil

@@ -182,18 +182,14 @@ func statsRecord(s lab.LinkStats) *Record {
 func (l *Link) MarshalJSON() ([]byte, error) { return marshalLive(l) }
 
 // linkRows are links as `ip -br link` prints them.
-func (env *Env) linkRows(links []*lab.Link, infos []*lab.LinkInfo) *Rows {
-	r := &Rows{cells: func() [][]string {
-		var cells [][]string
-		for i, info := range infos {
-			cells = append(cells, info.Brief(shownName(links[i], info)))
-		}
-		return cells
-	}}
-	for _, l := range links {
-		r.items = append(r.items, &Link{l, env})
+func (env *Env) linkRows(links []*lab.Link, infos []*lab.LinkInfo) *starlark.List {
+	var items []starlark.Value
+	var cells [][]string
+	for i, k := range links {
+		items = append(items, &Link{k, env})
+		cells = append(cells, infos[i].Brief(shownName(k, infos[i])))
 	}
-	return r
+	return env.rows(items, cells)
 }
 
 // shownName is the name with what is behind the "@", as `ip` prints it.

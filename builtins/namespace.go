@@ -132,23 +132,38 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 }
 
 // MarshalJSON is the namespace with all it has.
-func (n *Namespace) MarshalJSON() ([]byte, error) { return marshalLive(n) }
+func (n *Namespace) MarshalJSON() ([]byte, error) {
+	names, fields, err := readLive(n)
+	if err != nil {
+		return nil, err
+	}
+	fields["links"] = whole{fields["links"].(*starlark.List)}
+	return marshalFields(names, fields)
+}
 
-// marshalLive reads every attribute of a live value.
+// marshalLive is a live value with every attribute.
 func marshalLive(v starlark.HasAttrs) ([]byte, error) {
-	fields := starlark.StringDict{}
-	var names []string
+	names, fields, err := readLive(v)
+	if err != nil {
+		return nil, err
+	}
+	return marshalFields(names, fields)
+}
+
+// readLive reads every attribute of a live value.
+func readLive(v starlark.HasAttrs) (names []string, fields starlark.StringDict, err error) {
+	fields = starlark.StringDict{}
 	for _, name := range v.AttrNames() {
 		value, err := v.Attr(name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if value == nil {
 			continue
 		}
 		names, fields[name] = append(names, name), value
 	}
-	return marshalFields(names, fields)
+	return names, fields, nil
 }
 
 func (env *Env) namespace(ns *lab.Namespace) starlark.Value {

@@ -53,39 +53,28 @@ func (env *Env) hop(h nextHop) *Record {
 		field{"via", addrText(h.via)}, field{"dev", env.link(h.Dev)}, field{"weight", starlark.MakeInt(weight)})
 }
 
-// lineRows are records that print a line each.
-func lineRows(items []starlark.Value) *Rows {
-	return &Rows{items: items, cells: func() [][]string {
-		var cells [][]string
-		for _, item := range items {
-			cells = append(cells, []string{item.String()})
-		}
-		return cells
-	}}
-}
-
-func (env *Env) routeRows(routes []*lab.Route) *Rows {
+func (env *Env) routeRows(routes []*lab.Route) *starlark.List {
 	var items []starlark.Value
 	for _, r := range routes {
 		items = append(items, env.route(r))
 	}
-	return lineRows(items)
+	return env.lineRows(items)
 }
 
-func (env *Env) ruleRows(rules []*lab.Rule) *Rows {
+func (env *Env) ruleRows(rules []*lab.Rule) *starlark.List {
 	var items []starlark.Value
 	for _, r := range rules {
 		items = append(items, env.rule(r))
 	}
-	return lineRows(items)
+	return env.lineRows(items)
 }
 
-func (env *Env) neighborRows(list []*lab.Neighbor) *Rows {
+func (env *Env) neighborRows(list []*lab.Neighbor) *starlark.List {
 	var items []starlark.Value
 	for _, n := range list {
 		items = append(items, env.neighbor(n))
 	}
-	return lineRows(items)
+	return env.lineRows(items)
 }
 
 func prefixText(p netip.Prefix) starlark.Value {
@@ -193,7 +182,7 @@ func routeSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "routes", Family: familyAddrs, Returns: "rows of route", Like: "ip route show",
+			Name: "routes", Family: familyAddrs, Returns: "list of route", Like: "ip route show",
 			Doc: "Lists routes, IPv4 first: those of all tables but local, unless a table is named. cache=True lists the exceptions " +
 				"(redirects, path MTUs) instead.",
 			Params: []Param{required("ns", tNetnsRef, "where"), keyword("table", tTable, "", "by number or name"),

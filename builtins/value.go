@@ -17,17 +17,14 @@ func valueSpecs() []*Spec {
 	return []*Spec{
 		{
 			Name: "print", Family: familyValues,
-			Doc:     "Prints values. Lists of kernel objects print as tables.",
+			Doc: "Prints values. A list of kernel objects that an attribute or routes() returned prints as a table of what was there when it was read, " +
+				"unless the script has changed it; str() and \"%s\" write it as any list.",
 			Params:  []Param{variadic("values", tAny, "what to print"), keyword("sep", tString, "\" \"", "between values")},
 			Example: "print(\"links:\")\nprint(root.links)",
 			Fn: func(c *Call) (starlark.Value, error) {
 				var parts []string
 				for _, v := range all[starlark.Value](c, "values") {
-					s, ok := starlark.AsString(v)
-					if !ok {
-						s = v.String()
-					}
-					parts = append(parts, s)
+					parts = append(parts, c.Env.printed(v))
 				}
 				_, err := fmt.Fprintln(c.Env.Out, strings.Join(parts, get(c, "sep", " ")))
 				return nil, err

@@ -168,63 +168,6 @@ func marshal(v starlark.Value) ([]byte, error) {
 	return json.Marshal(v.String())
 }
 
-// Rows is a list of kernel objects as it was; it prints as a table.
-type Rows struct {
-	items  []starlark.Value
-	header []string
-	cells  func() [][]string
-}
-
-func (r *Rows) String() string { return Table(r.header, r.cells()) }
-
-// Type is what type() says.
-func (r *Rows) Type() string { return "rows" }
-
-// Freeze does nothing: rows never change.
-func (r *Rows) Freeze() {}
-
-// Truth is False for no rows.
-func (r *Rows) Truth() starlark.Bool { return len(r.items) > 0 }
-
-// Hash fails, as that of a list does.
-func (r *Rows) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: rows") }
-
-// Len, Index, Slice and Iterate make it a sequence.
-func (r *Rows) Len() int { return len(r.items) }
-
-// Index returns an item.
-func (r *Rows) Index(i int) starlark.Value { return r.items[i] }
-
-// Iterate goes through the items.
-func (r *Rows) Iterate() starlark.Iterator { return starlark.Tuple(r.items).Iterate() }
-
-// Slice returns a list.
-func (r *Rows) Slice(start, end, step int) starlark.Value {
-	return starlark.NewList(r.items).Slice(start, end, step)
-}
-
-// CompareSameType compares item by item.
-func (r *Rows) CompareSameType(op syntax.Token, y starlark.Value, depth int) (bool, error) {
-	same, err := starlark.EqualDepth(starlark.Tuple(r.items), starlark.Tuple(y.(*Rows).items), depth-1)
-	if err != nil {
-		return false, err
-	}
-	return equality(op, same, "rows")
-}
-
-// MarshalJSON lists the items whole, not by name.
-func (r *Rows) MarshalJSON() ([]byte, error) {
-	parts := make([]json.RawMessage, 0, len(r.items))
-	for _, item := range r.items {
-		part, err := item.(json.Marshaler).MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, part)
-	}
-	return json.Marshal(parts)
-}
-
 // Table lays rows out in columns; the header may be nil.
 func Table(header []string, rows [][]string) string {
 	if header != nil {
