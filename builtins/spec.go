@@ -134,18 +134,3 @@ func (s *Spec) Signature() string {
 	}
 	return fmt.Sprintf("%s(%s)", s.Name, strings.Join(parts, ", "))
 }
-
-// Names are the names that a script finds predeclared, sorted.
-func Names() []string {
-	seen := map[string]bool{"root": true, "json": true, "math": true}
-	for _, s := range registry() {
-		name, _, _ := strings.Cut(s.Name, ".")
-		seen[name] = true
-	}
-	var names []string
-	for n := range seen {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
-}

@@ -107,9 +107,6 @@ func runInside() (status int, err error) {
 	return max(crash.Status.ExitStatus(), 1), nil // a panic, whose trace is on stderr
 }
 
-// Inside tells whether the tests run in a private lab that [Main] made.
-func Inside() bool { return entered != nil }
-
 // Reduced is what that lab lacks, a line each.
 func Reduced() []string {
 	if entered == nil {
