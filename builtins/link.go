@@ -18,7 +18,12 @@ type Link struct {
 	env  *Env
 }
 
-func (l *Link) String() string { return l.link.Name() }
+// String is the link's name. Another program may have changed it, so the kernel is
+// asked.
+func (l *Link) String() string {
+	_, _ = l.link.Info()
+	return l.link.Name()
+}
 
 // Type is what type() says.
 func (l *Link) Type() string { return "link" }

@@ -124,9 +124,12 @@ func (c *Call) span(param string) time.Duration {
 func (c *Call) reach(ns *lab.Namespace, dst netip.Addr, timeout time.Duration) (result probe.PingResult, err error) {
 	deadline := time.Now().Add(timeout)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		left := max(time.Until(deadline), 10*time.Millisecond)
+		left := max(time.Until(deadline).Round(time.Millisecond), 10*time.Millisecond)
 		result, err = ns.Ping(c.Ctx, probe.PingRequest{Dst: dst, Timeout: min(left, time.Second)})
 		if err != nil || result.Received > 0 || time.Until(deadline) < pause || !c.sleep(pause) {
+			if result.Err != nil && result.Err.After > 0 {
+				result.Err.After = timeout // what was asked for, not what was left for the last one
+			}
 			return result, err
 		}
 	}

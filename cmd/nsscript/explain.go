@@ -52,6 +52,6 @@ func explain(args []string) int {
 		o.Stuck = s.stuck(l, st)
 		r = script.New(o)
 		status := s.conclude(r, r.Run(ctx, s.file, s.source), s.painter())
-		return max(status, show(iproute.Script(events, exact)))
+		return max(status, show(iproute.Script(events, exact, r.Source)))
 	})
 }

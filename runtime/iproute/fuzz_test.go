@@ -101,7 +101,7 @@ func FuzzScript(f *testing.F) {
 			recorded(input, "ip", "netns", "exec", name, "setpriv", "--reuid=u"+word, "--regid=group of u"+word+".", "--init-groups", "env", name+"="+word, "p") +
 			recorded("", "env", name+"="+word, "p") +
 			recorded(input, "ip", "netns", "exec", name, word)
-		text := Script(events, false)
+		text := Script(events, false, nil)
 		if got := record(t, shell, text); got != want {
 			t.Errorf("a shell reads\n%q\ninstead of\n%q\nin\n%s", got, want, text)
 		}

@@ -254,7 +254,7 @@ func TestScriptNotes(t *testing.T) {
 		renew.Pos = event.Pos{File: file, Line: 3, Col: 1}
 		events = append(events, renew)
 	}
-	got := Script(events, false)
+	got := Script(events, false, nil)
 	for text, want := range map[string]int{"The lab of a.star,": 1, "# @lab:3\n": 1, "# The kernel's own": 1, "# a.star:3": 0, "ip ": 0} {
 		if n := strings.Count(got, text); n != want {
 			t.Errorf("%q stands %d times, not %d, in\n%s", text, n, want, got)
@@ -354,7 +354,7 @@ EOF
 # no command is known for: blue: teleport to mars
 ip netns </dev/null
 `
-	if got := Script(events, false); got != want {
+	if got := Script(events, false, nil); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 	exact := strings.Replace(want, "set -e", "# The root namespace must have no links yet, or their indexes may be in the way.\nset -e", 1)
@@ -362,7 +362,7 @@ ip netns </dev/null
 		"ip link add veth0 index 2 address "+mac1+" numtxqueues 1 numrxqueues 1 type veth peer name veth1 index 3 address "+mac2+" numtxqueues 1 numrxqueues 1", 1)
 	i, j := strings.Index(exact, "# The kernel's"), strings.Index(exact, "\n\n# lab.star:14")
 	exact = exact[:i] + "ip -n blue addr del fe80::1/64 dev veth1 2>/dev/null || true\nip -n blue addr add fe80::1/64 dev veth1 nodad" + exact[j:]
-	if got := Script(events, true); got != exact {
+	if got := Script(events, true, nil); got != exact {
 		t.Errorf("exact: got:\n%s\nwant:\n%s", got, exact)
 	}
 }

@@ -251,7 +251,7 @@ func TestKernelScript(t *testing.T) {
 		want["user"] = "nobody\n" + groups + "\n"
 	}
 	for _, exact := range []bool{false, true} {
-		script := Script(events, exact)
+		script := Script(events, exact, nil)
 		cmd := exec.Command("sh")
 		cmd.Stdin = strings.NewReader(script)
 		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {

@@ -1,6 +1,7 @@
 package iproute
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,10 +10,11 @@ import (
 
 // Script renders all events of a run as a POSIX shell script that builds the
 // same lab; see [Commands] for exact. Comments say which line of the nsscript
-// script each part does. The programs that it ran are run too, since they may
-// have changed the lab. Failed operations and pings are comments.
-func Script(events []event.Event, exact bool) string {
-	s := &script{exact: exact, at: "-"}
+// script each part does; source, which may be nil, returns the text of one. The
+// programs that it ran are run too, since they may have changed the lab. Failed
+// operations and pings are comments.
+func Script(events []event.Event, exact bool, source func(event.Pos) string) string {
+	s := &script{exact: exact, source: source, at: "-", pids: map[string]string{}}
 	s.header(events)
 	for _, e := range events {
 		s.event(e)
@@ -21,10 +23,12 @@ func Script(events []event.Event, exact bool) string {
 }
 
 type script struct {
-	text  strings.Builder
-	exact bool
-	at    string // where in the nsscript script the text has come to
-	noted bool   // that addresses differ
+	text   strings.Builder
+	exact  bool
+	source func(event.Pos) string
+	at     string            // where in the nsscript script the text has come to
+	noted  bool              // that addresses differ
+	pids   map[string]string // of spawned programs, as the script numbers them
 }
 
 func (s *script) line(text string) { s.text.WriteString(text + "\n") }
@@ -57,7 +61,7 @@ func (s *script) event(e event.Event) {
 	if at := where(e.Pos); at != s.at {
 		s.at = at
 		s.line("")
-		s.line(comment(at))
+		s.line(comment(at + s.quoted(e.Pos)))
 	}
 	if e.Err != nil {
 		why, _, _ := strings.Cut(e.Err.Error(), "\n")
@@ -75,13 +79,13 @@ func (s *script) event(e event.Event) {
 		s.line(comment(Line(e)))
 		return
 	case e.Op == "process stop", e.Op == "process signal":
-		s.line(signal(e))
+		s.line(signal(s.numbered(e)))
 		return
 	case e.Op == "exec", e.Op == "spawn":
 		if failed(e) {
 			s.line(comment("exit status " + e.Get("code") + ":"))
 		}
-		s.line(runProgram(e))
+		s.line(runProgram(s.numbered(e)))
 		return
 	}
 	lines := Commands(e, s.exact)
@@ -91,6 +95,34 @@ func (s *script) event(e event.Event) {
 	if lines == nil {
 		s.line(comment("no command is known for: " + Line(e)))
 	}
+}
+
+// quoted is the script's line at a place, after a colon.
+func (s *script) quoted(p event.Pos) string {
+	if s.source == nil || p.File == "" {
+		return ""
+	}
+	if line := strings.TrimSpace(s.source(p)); line != "" {
+		return ": " + line
+	}
+	return ""
+}
+
+// numbered is an event about a spawned program with a number in place of its pid,
+// which is another in every run.
+func (s *script) numbered(e event.Event) event.Event {
+	args := slices.Clone(e.Args)
+	for i, a := range args {
+		if a.Key != "pid" || a.Value == "" {
+			continue
+		}
+		if e.Op == "spawn" || s.pids[a.Value] == "" {
+			s.pids[a.Value] = strconv.Itoa(len(s.pids) + 1)
+		}
+		args[i].Value = s.pids[a.Value]
+	}
+	e.Args = args
+	return e
 }
 
 // where is a place in a script as a comment names it.

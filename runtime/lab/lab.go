@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type Lab struct {
 	spaces  []*Namespace
 	byID    map[netns.ID]*Namespace
 	rng     *rand.Rand
+	unnamed int            // the first number that a namespace without a name may get
 	fresh   pending[*Link] // set up and not known to pass packets
 	probing map[*Link]bool // and may still detect duplicate addresses
 	// arriving are namespaces whose IPv6 addresses may not receive yet.
@@ -151,13 +153,13 @@ func growDescriptorTable() {
 	}()
 }
 
-// Namespaces returns those that were made or named in this lab, in order,
-// without the root.
+// Namespaces returns those that were made or named in this lab, in order, without
+// the root. One whose name another program has deleted is none of them any more.
 func (l *Lab) Namespaces() []*Namespace {
-	return append([]*Namespace(nil), l.spaces...)
+	return slices.DeleteFunc(slices.Clone(l.spaces), func(ns *Namespace) bool { return !ns.named() })
 }
 
-func (l *Lab) all() []*Namespace { return append([]*Namespace{l.Root}, l.Namespaces()...) }
+func (l *Lab) all() []*Namespace { return append([]*Namespace{l.Root}, l.spaces...) }
 
 // Host tells whether the lab is the machine itself.
 func (l *Lab) Host() bool { return l.options.Host }

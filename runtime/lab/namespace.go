@@ -274,8 +274,8 @@ func (ns *Namespace) reach() (int, error) {
 
 // Namespace returns the lab's namespace of a name, or nil.
 func (l *Lab) Namespace(name string) *Namespace {
-	for _, ns := range l.Namespaces() {
-		if ns.Name == name {
+	for _, ns := range l.spaces {
+		if ns.Name == name && ns.named() {
 			return ns
 		}
 	}
@@ -283,9 +283,9 @@ func (l *Lab) Namespace(name string) *Namespace {
 }
 
 func (l *Lab) freeName() string {
-	for i := 0; ; i++ {
-		name := "ns" + strconv.Itoa(i)
-		if l.Namespace(name) == nil && unix.Access(filepath.Join(RunDir, name), unix.F_OK) != nil {
+	for ; ; l.unnamed++ {
+		name := "ns" + strconv.Itoa(l.unnamed)
+		if unix.Access(filepath.Join(RunDir, name), unix.F_OK) != nil {
 			return name
 		}
 	}
@@ -302,6 +302,12 @@ func checkNamespaceName(name string) error {
 		return Usage("", `"root" is the name of the lab's root namespace`)
 	}
 	return nil
+}
+
+// named tells whether the namespace's name still leads to it.
+func (ns *Namespace) named() bool {
+	var st unix.Stat_t
+	return unix.Stat(filepath.Join(RunDir, ns.Name), &st) == nil && ns.id == netns.ID{Dev: uint64(st.Dev), Ino: st.Ino}
 }
 
 // check refuses a namespace that was deleted. Every operation passes here, so
@@ -359,6 +365,7 @@ func (ns *Namespace) Delete(ctx context.Context) error {
 		link.bury(deleted(ctx, " with its namespace"))
 	}
 	delete(l.byID, ns.id)
+	l.unnamed = 0
 	for i, other := range l.spaces {
 		if other == ns {
 			l.spaces = append(l.spaces[:i], l.spaces[i+1:]...)

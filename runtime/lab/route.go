@@ -560,7 +560,7 @@ func (ns *Namespace) RouteGet(ctx context.Context, q RouteQuery) (*Route, error)
 	}
 	body, err := ns.conn.get(r)
 	if err != nil {
-		return nil, kernelError(err, "", "route to %s%s", q.Dst, where(ns))
+		return nil, kernelError(err, refusedBy(err), "route to %s%s", q.Dst, where(ns))
 	}
 	found, ok := ns.parseRoute(body)
 	if !ok {

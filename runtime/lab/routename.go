@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -60,4 +61,20 @@ func TableName(n int) string {
 		}
 	}
 	return strconv.Itoa(n)
+}
+
+// refusedBy says which route makes a lookup fail with an error (fib_props in
+// net/ipv4/fib_semantics.c).
+func refusedBy(err error) string {
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return "a blackhole route says so"
+	case errors.Is(err, unix.EACCES):
+		return "a prohibit route says so"
+	case errors.Is(err, unix.EHOSTUNREACH):
+		return "an unreachable route says so"
+	case errors.Is(err, unix.ENETUNREACH):
+		return "no route leads there"
+	}
+	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -96,7 +97,7 @@ func (r *Runner) refuseUnknown(path string, known map[string]bool) error {
 		names = append(names, n)
 	}
 	sort.Strings(names)
-	for arg := range r.options.Args {
+	for _, arg := range slices.Sorted(maps.Keys(r.options.Args)) {
 		if known[arg] {
 			continue
 		}

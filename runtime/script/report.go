@@ -178,6 +178,12 @@ func (r *Runner) named(at event.Pos) event.Pos {
 // place is a position as messages have it.
 func (r *Runner) place(at event.Pos) string { return r.named(at).String() }
 
+// Source is the text of a line of a file that the run has read, or "".
+func (r *Runner) Source(at event.Pos) string {
+	text, _ := r.line(at)
+	return text
+}
+
 // line is a line of a source text; ok is false when there is none.
 func (r *Runner) line(at event.Pos) (string, bool) {
 	lines := r.sources[at.File]
