@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.starlark.net/syntax"
@@ -42,19 +43,26 @@ func firstSentence(doc string) string {
 	return first
 }
 
-// Page is the page of a builtin ("veth", "expect.eq") or of a library function
-// ("@lab.connect", "connect"); "" and a proposal when there is none.
+// Page is the page of a builtin ("veth", "expect.eq"), of a library ("@lab"), of a
+// library's function ("@lab.connect", "connect") or of a live value ("link"); ""
+// and a proposal when there is none.
 func Page(name string) (page, near string) {
 	s, near := Find(name)
 	if s != nil {
-		return s.page(), ""
+		return strings.TrimRight(s.page()+"\n"+valuePage(name), "\n") + "\n", ""
+	}
+	if page := valuePage(name); page != "" {
+		return page, ""
+	}
+	if slices.Contains(std.Names(), name) {
+		return libraryPage(name), ""
 	}
 	for _, f := range libraryFunctions() {
 		if name == f.name || name == f.lib+"."+f.name {
 			return f.page(), ""
 		}
-		if near == "" && lab.Nearest(name, []string{f.name}) != "" {
-			near = f.name
+		if near == "" && lab.Nearest(strings.TrimPrefix(name, f.lib+"."), []string{f.name}) != "" {
+			near = f.lib + "." + f.name
 		}
 	}
 	return "", near
@@ -147,6 +155,37 @@ func (s *Spec) markdown() string {
 // libraryFunction is a public function of the standard library.
 type libraryFunction struct {
 	lib, name, signature, doc string
+}
+
+// valuePage says what a live value has.
+func valuePage(name string) string {
+	switch name {
+	case "root":
+		return "root\n\nThe lab's root namespace, a netns: private by default, with lo up as on a booted\nmachine; the machine's own with --host.\n"
+	case "netns":
+		return attributes(name, namespaceAttrs)
+	case "link":
+		return attributes(name, linkAttrs)
+	case "process":
+		return attributes(name, (&Process{}).AttrNames())
+	}
+	return ""
+}
+
+func attributes(name string, attrs []string) string {
+	return fmt.Sprintf("A %s has\n\n%s\n", name, indent(wrap(strings.Join(attrs, " "), 72)))
+}
+
+// libraryPage is a library with its functions.
+func libraryPage(lib string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%s\n\n", lib, libraryDoc(lib))
+	for _, f := range libraryFunctions() {
+		if f.lib == lib {
+			fmt.Fprintf(&b, "  %-20s %s\n", f.name, firstSentence(f.doc))
+		}
+	}
+	return b.String()
 }
 
 func (f *libraryFunction) page() string {

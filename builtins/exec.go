@@ -10,6 +10,7 @@ import (
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
+	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/lab"
 	"nsscript/runtime/process"
@@ -77,10 +78,31 @@ func (p *Process) Attr(name string) (starlark.Value, error) {
 // MarshalJSON is the process with its attributes.
 func (p *Process) MarshalJSON() ([]byte, error) { return marshalLive(p) }
 
+// tSignal is a signal by its number or its name (signal(7)).
+var tSignal = &Type{Name: "a signal's name or number", Good: `"HUP"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	switch v := v.(type) {
+	case starlark.Int:
+		if n, ok := v.Int64(); ok && n >= 1 && n <= 64 {
+			return syscall.Signal(n), nil
+		}
+		return nil, fmt.Errorf("%s is out of range: signals are numbered from 1 to 64", v)
+	case starlark.String:
+		name := strings.ToUpper(string(v))
+		if !strings.HasPrefix(name, "SIG") {
+			name = "SIG" + name
+		}
+		if s := unix.SignalNum(name); s != 0 {
+			return s, nil
+		}
+		return nil, fmt.Errorf("there is no signal %s", v)
+	}
+	return nil, errType
+}}
+
 var processMethods = []*Spec{
 	{Name: "process.stop", Params: []Param{optional("timeout", tDuration, "\"2s\"", "from SIGTERM to SIGKILL")}},
 	{Name: "process.wait", Params: []Param{optional("timeout", tDuration, "", "at most so long")}},
-	{Name: "process.signal", Params: []Param{required("signal", intType("a signal's number", "15", 1, 64), "which")}},
+	{Name: "process.signal", Params: []Param{required("signal", tSignal, "which")}},
 }
 
 var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error){
@@ -102,7 +124,7 @@ var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error)
 		return starlark.MakeInt(code), nil
 	},
 	"process.signal": func(c *Call, p *process.Process) (starlark.Value, error) {
-		return nil, c.Env.Lab.Signal(c.Ctx, p, syscall.Signal(get(c, "signal", 0)))
+		return nil, c.Env.Lab.Signal(c.Ctx, p, get(c, "signal", syscall.Signal(0)))
 	},
 }
 
@@ -142,7 +164,7 @@ func execSpecs() []*Spec {
 		{
 			Name: "exec_in", Family: familyNamespaces, Returns: "result: code stdout stderr ok seconds argv truncated", Like: "ip netns exec NS CMD",
 			Doc: "Runs a command in a namespace and waits for its end. A nonzero exit status is an error with what it printed, unless check=False. " +
-				"After the timeout its whole process group is killed. Of each output stream 64 MiB are kept.",
+				"After the timeout its whole process group is killed, and that is an error in any case. Of each output stream 64 MiB are kept.",
 			Params: append(execParams(), keyword("timeout", tDuration, "", "at most so long"),
 				keyword("check", tBool, "True", "a nonzero exit status is an error")),
 			Example: "blue = netns(\"blue\")\nr = exec_in(blue, [\"cat\", \"/proc/net/dev\"])\nexpect.contains(r.stdout, \"lo:\")\n" +
@@ -160,7 +182,8 @@ func execSpecs() []*Spec {
 		{
 			Name: "spawn", Family: familyNamespaces, Returns: "process: pid argv running code output wait() stop() signal()", Like: "ip netns exec NS CMD &",
 			Doc: "Starts a command in a namespace and goes on. It ends with the lab at the latest. " +
-				"stop(timeout=\"2s\") sends SIGTERM to its process group and SIGKILL after the timeout; wait(timeout=) returns the exit status.",
+				"stop(timeout=\"2s\") sends SIGTERM to its process group and SIGKILL after the timeout; wait(timeout=) returns the exit status; " +
+				"signal(\"HUP\") sends a signal, by name or number.",
 			Params:  execParams(),
 			Example: "blue = netns(\"blue\")\np = spawn(blue, [\"sleep\", \"60\"])\nexpect(p.running)\nexpect.eq(netns(pid=p.pid), blue)\np.stop()\nexpect.eq(p.running, False)",
 			Fn: func(c *Call) (starlark.Value, error) {

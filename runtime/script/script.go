@@ -248,6 +248,7 @@ func (r *Runner) parse(path, source string) (*syntax.File, error) {
 	if f := r.files[path]; f != nil {
 		return f, nil
 	}
+	source = strings.TrimPrefix(source, "\ufeff") // as some editors begin a file
 	r.sources[path] = strings.Split(source, "\n")
 	f, err := dialect.Parse(path, source, 0)
 	if err != nil {
