@@ -301,6 +301,16 @@ func TestHostWithoutRoot(t *testing.T) {
 	}
 }
 
+// TestHostNetnsWithoutRoot: also on a machine where nobody has made a namespace
+// before.
+func TestHostNetnsWithoutRoot(t *testing.T) {
+	labtest.Need(t, "nobody", "setpriv", "mount")
+	cmd := nsscript(t, "--host", scriptFile(t, `netns("blue")`))
+	cmd.Args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, cmd.Args...)
+	o := runs(t, exitError, inMounts(cmd, "mount -t tmpfs -o mode=755 tmpfs /run"))
+	holds(t, o.stderr, "make namespace blue: ", "/run/netns: permission denied", "hint: ", "run it with sudo, or without --host in a private lab")
+}
+
 func TestHostForce(t *testing.T) {
 	script := scriptFile(t, `
 for name, what in [("link", lambda: root["m0"]), ("namespace", lambda: netns("green", exist=True)),

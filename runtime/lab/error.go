@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -104,7 +105,9 @@ func kernelError(err error, hint, format string, args ...any) *Error {
 	if e.Hint == "" && errors.Is(e.Err, unix.EXFULL) {
 		e.Hint = "a bridge has at most 1023 ports: connect another bridge, or a router"
 	}
-	if e.Hint == "" && errors.Is(e.Err, unix.EPERM) {
+	var path *fs.PathError // a directory of the machine, like /run
+	denied := errors.As(e.Err, &path) && errors.Is(path, fs.ErrPermission)
+	if e.Hint == "" && (denied || errors.Is(e.Err, unix.EPERM)) {
 		e.Hint = "with --host this needs root: run it with sudo, or without --host in a private lab"
 	}
 	return e
