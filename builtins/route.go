@@ -23,7 +23,8 @@ func (env *Env) route(r *lab.Route) *Record {
 		field{"metric", number(r.Metric)}, field{"table", starlark.MakeInt(r.Table)}, field{"type", starlark.String(r.TypeName())},
 		field{"proto", starlark.String(r.ProtoName())}, field{"scope", starlark.String(lab.ScopeName(r.Scope))},
 		field{"src", addrText(r.Src)}, field{"mtu", number(r.MTU)}, field{"advmss", number(r.AdvMSS)},
-		field{"onlink", starlark.Bool(r.OnLink)}, field{"hops", starlark.NewList(hops)})
+		field{"onlink", starlark.Bool(r.OnLink)}, field{"hops", starlark.NewList(hops)}, field{"tos", number(r.TOS)},
+		field{"locked", strs(r.LockedNames())})
 }
 
 // nextHop is a hop() value: its gateway may be a namespace or a link, whose
@@ -164,7 +165,7 @@ func routeSpecs() []*Spec {
 				keyword("replace", tBool, "False", "take the place of one that is there"),
 			},
 			Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nr = route(root, \"192.0.2.0/24\", via=\"10.0.0.2\")\n" +
-				"expect.eq((r.dst, r.via, r.dev), (\"192.0.2.0/24\", \"10.0.0.2\", None))\nexpect.eq(route_get(root, \"192.0.2.7\").dev, a)\ndelete(r)",
+				"expect.eq((r.dst, r.via, r.dev), (\"192.0.2.0/24\", \"10.0.0.2\", a))\nexpect.eq(route_get(root, \"192.0.2.7\").dev, a)\ndelete(r)",
 			Fn: addRoute,
 		},
 		{

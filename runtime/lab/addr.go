@@ -145,7 +145,14 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 	}
 	a = a.in(k.ns)
 	start := time.Now()
-	err := k.ns.conn.do(newAddr(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, k.index, a))
+	requests := []*nl.NetlinkRequest{newAddr(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, k.index, a)}
+	if a.Prefix.Addr().Is6() { // of which the kernel echoes nothing
+		requests = append(requests, getAddr(k.index, a.Prefix.Addr()))
+	}
+	body, err := k.ns.conn.echo(requests...)
+	if !refusedFirst(err) {
+		err = nil // it was made, and has gone since
+	}
 	k.ns.lab.emit(ctx, "addr add", k.ns, start, err, a.args(k.name)...)
 	if err != nil {
 		return nil, k.failed(err, addrHint(err, a), "add address %s to %s", a, k)
@@ -153,8 +160,22 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 	k.ns.lab.unsettle(k)
 	k.ns.lab.claim(k.addrKey(a.Prefix))
 	k.ns.lab.onUndo(func(ctx context.Context) error { return k.deleteAddr(ctx, a) })
-	found := k.addressOf(a)
-	return found, nil
+	made, ok := parseAddr(body)
+	if !ok {
+		return k.addressOf(a), nil
+	}
+	made.Link = k
+	return &made.Address, nil
+}
+
+// getAddr asks for one IPv6 address.
+func getAddr(index int, ip netip.Addr) *nl.NetlinkRequest {
+	r := request(unix.RTM_GETADDR, 0)
+	msg := nl.NewIfAddrmsg(unix.AF_INET6)
+	msg.Index = uint32(index)
+	r.AddData(msg)
+	r.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.AsSlice()))
+	return r
 }
 
 // in is the address as a namespace wants it: without duplicate address
@@ -176,8 +197,8 @@ func addrHint(err error, a AddrSpec) string {
 	return ""
 }
 
-// addressOf describes an address as it was asked for; the kernel adds nothing
-// that matters at that moment but the scope of an IPv6 address.
+// addressOf describes an address as it was asked for, where the kernel says
+// nothing of it any more.
 func (k *Link) addressOf(a AddrSpec) *Address {
 	ip := a.Prefix.Addr()
 	scope := a.Scope

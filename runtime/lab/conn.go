@@ -94,6 +94,11 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 	if len(requests) == 0 {
 		return nil
 	}
+	return c.batch(requests, func([]byte) {})
+}
+
+// batch is do, with what the kernel says of the objects beside that it is done.
+func (c *conn) batch(requests []*nl.NetlinkRequest, each func(body []byte)) error {
 	done, err := c.use()
 	if err != nil {
 		return err
@@ -114,8 +119,12 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 	}
 	var failed error
 	err = c.receive(func(h *unix.NlMsghdr, body []byte) (bool, error) {
-		if h.Type != unix.NLMSG_ERROR || h.Seq < first {
+		if h.Seq < first {
 			return false, nil // an answer to something that was given up
+		}
+		if h.Type != unix.NLMSG_ERROR {
+			each(body)
+			return false, nil
 		}
 		if r := parseAck(h, body); r != nil && failed == nil {
 			r.index = int(h.Seq - first)
@@ -124,6 +133,15 @@ func (c *conn) do(requests ...*nl.NetlinkRequest) error {
 		return h.Seq == c.seq, nil
 	})
 	return errors.Join(failed, err)
+}
+
+// echo sends a request that makes something and returns what was made, as the
+// kernel tells everybody who listens (NLM_F_ECHO); nil where it tells nothing. A
+// second request, in the same packet, may ask for it instead.
+func (c *conn) echo(requests ...*nl.NetlinkRequest) (made []byte, err error) {
+	requests[0].Flags |= unix.NLM_F_ECHO
+	err = c.batch(requests, func(body []byte) { made = slices.Clone(body) })
+	return made, err
 }
 
 // get sends one request and returns the one message that answers it.

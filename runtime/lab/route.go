@@ -37,6 +37,8 @@ type Route struct {
 	Proto  int // RTPROT_*; 0 is boot, as `ip` has it
 	MTU    int
 	AdvMSS int
+	TOS    int    // IPv4: only packets with this type of service
+	Locked uint32 // a bit for each RTAX_ metric that path MTU discovery and its like must not change
 	Hops   []Hop
 	OnLink bool
 	Cloned bool // from the cache of exceptions
@@ -92,7 +94,7 @@ func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
 	req := request(kind, flags)
 	msg := &nl.RtMsg{}
 	msg.Family = uint8(family(r.Dst.Addr()))
-	msg.Dst_len = uint8(r.Dst.Bits())
+	msg.Dst_len, msg.Tos = uint8(r.Dst.Bits()), uint8(r.TOS)
 	msg.Protocol, msg.Scope, msg.Type = uint8(r.Proto), uint8(r.Scope), uint8(r.Type)
 	if kind == unix.RTM_DELROUTE {
 		msg.Protocol = unix.RTPROT_UNSPEC
@@ -122,8 +124,11 @@ func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
 	if r.Metric != 0 {
 		add(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Metric)))
 	}
-	if r.MTU != 0 || r.AdvMSS != 0 {
+	if r.MTU != 0 || r.AdvMSS != 0 || r.Locked != 0 {
 		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
+		if r.Locked != 0 {
+			metrics.AddRtAttr(unix.RTAX_LOCK, nl.Uint32Attr(r.Locked))
+		}
 		if r.MTU != 0 {
 			metrics.AddRtAttr(unix.RTAX_MTU, nl.Uint32Attr(uint32(r.MTU)))
 		}
@@ -183,6 +188,9 @@ func (r *Route) args() []event.Arg {
 	if r.Type != unix.RTN_UNICAST {
 		add("type", r.TypeName())
 	}
+	if r.TOS != 0 {
+		add("tos", fmt.Sprintf("%#02x", r.TOS))
+	}
 	if r.Via.IsValid() {
 		add("via", viaWords(r.Via, r.Dst.Addr()))
 	}
@@ -205,10 +213,10 @@ func (r *Route) args() []event.Arg {
 		add("scope", ScopeName(r.Scope))
 	}
 	if r.MTU != 0 {
-		add("mtu", strconv.Itoa(r.MTU))
+		add("mtu", r.metricWords(unix.RTAX_MTU, r.MTU))
 	}
 	if r.AdvMSS != 0 {
-		add("advmss", strconv.Itoa(r.AdvMSS))
+		add("advmss", r.metricWords(unix.RTAX_ADVMSS, r.AdvMSS))
 	}
 	if r.OnLink {
 		add("onlink", "")
@@ -219,32 +227,6 @@ func (r *Route) args() []event.Arg {
 	return args
 }
 
-func viaWords(via, dst netip.Addr) string {
-	if via.Is4() == dst.Is4() {
-		return via.String()
-	}
-	if via.Is6() {
-		return "inet6 " + via.String()
-	}
-	return "inet " + via.String()
-}
-
-// words are a next hop as `ip route` takes it.
-func (h *Hop) words(dst netip.Addr) string {
-	var w []string
-	if h.Via.IsValid() {
-		w = append(w, "via", viaWords(h.Via, dst))
-	}
-	if h.Dev != nil {
-		w = append(w, "dev", h.Dev.name)
-	}
-	w = append(w, "weight", strconv.Itoa(max(h.Weight, 1)))
-	if h.OnLink {
-		w = append(w, "onlink")
-	}
-	return strings.Join(w, " ")
-}
-
 // String is the route as `ip route` prints it.
 func (r *Route) String() string {
 	var w []string
@@ -252,6 +234,9 @@ func (r *Route) String() string {
 		w = append(w, r.TypeName())
 	}
 	w = append(w, r.DstString())
+	if r.TOS != 0 {
+		w = append(w, "tos", fmt.Sprintf("%#02x", r.TOS))
+	}
 	if r.Via.IsValid() {
 		w = append(w, "via", viaWords(r.Via, r.Dst.Addr()))
 	}
@@ -274,7 +259,7 @@ func (r *Route) String() string {
 		w = append(w, "metric", strconv.Itoa(r.Metric))
 	}
 	if r.MTU != 0 {
-		w = append(w, "mtu", strconv.Itoa(r.MTU))
+		w = append(w, "mtu", r.metricWords(unix.RTAX_MTU, r.MTU))
 	}
 	if r.OnLink {
 		w = append(w, "onlink")
@@ -300,20 +285,36 @@ func (ns *Namespace) AddRoute(ctx context.Context, r Route, replace bool) (*Rout
 		flags, op = unix.NLM_F_CREATE|unix.NLM_F_REPLACE, "route replace"
 	}
 	start := time.Now()
-	err := ns.conn.do(r.message(unix.RTM_NEWROUTE, flags))
+	body, err := ns.conn.echo(r.message(unix.RTM_NEWROUTE, flags))
 	if ns.lab.watched() {
 		ns.lab.emit(ctx, op, ns, start, err, r.args()...)
 	}
 	if err != nil {
 		return nil, kernelError(err, r.hint(err), "add route %s%s", &r, where(ns))
 	}
+	made := r.made(body)
 	if replace {
-		ns.lab.cannotUndo(fmt.Sprintf("route replace %s%s", &r, where(ns)))
+		ns.lab.cannotUndo(fmt.Sprintf("route replace %s%s", made, where(ns)))
 	} else {
-		ns.lab.onUndo(r.Delete)
+		ns.lab.onUndo(made.Delete)
 	}
-	ns.lab.claim(r.key())
-	return &r, nil
+	ns.lab.claim(made.key())
+	return made, nil
+}
+
+// made is the route as the kernel tells it. It tells nothing when the route was
+// there already and took its own place.
+func (r *Route) made(body []byte) *Route {
+	if read, ok := r.NS.parseRoute(body); ok {
+		return read
+	}
+	routes, _ := r.NS.Routes(RouteFilter{Table: r.Table, Family: family(r.Dst.Addr())})
+	for _, there := range routes {
+		if there.key() == r.key() {
+			return there
+		}
+	}
+	return r
 }
 
 func (r *Route) checkLinks(ns *Namespace) error {
@@ -378,7 +379,7 @@ func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
 	if m.Family != unix.AF_INET && m.Family != unix.AF_INET6 {
 		return nil, false
 	}
-	r := &Route{NS: ns, Table: int(m.Table), Type: int(m.Type), Scope: int(m.Scope), Proto: int(m.Protocol),
+	r := &Route{NS: ns, Table: int(m.Table), Type: int(m.Type), Scope: int(m.Scope), Proto: int(m.Protocol), TOS: int(m.Tos),
 		OnLink: m.Flags&unix.RTNH_F_ONLINK != 0, Cloned: m.Flags&unix.RTM_F_CLONED != 0}
 	any := netip.IPv4Unspecified()
 	if m.Family == unix.AF_INET6 {
@@ -404,6 +405,8 @@ func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
 		case unix.RTA_METRICS:
 			for kind, v := range attributes(v) {
 				switch kind {
+				case unix.RTAX_LOCK:
+					r.Locked = u32(v)
 				case unix.RTAX_MTU:
 					r.MTU = int(u32(v))
 				case unix.RTAX_ADVMSS:

@@ -97,7 +97,7 @@ func (r *Route) key() string {
 	if table == 0 {
 		table = unix.RT_TABLE_MAIN
 	}
-	return fmt.Sprintf("route %v %s %d %d", r.NS.id, r.Dst, table, metric)
+	return fmt.Sprintf("route %v %s %d %d %d", r.NS.id, r.Dst, table, metric, r.TOS)
 }
 
 func (r *Rule) key() string { return fmt.Sprintf("rule %v %d %s", r.NS.id, r.Family, r) }

