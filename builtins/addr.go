@@ -1,7 +1,6 @@
 package builtins
 
 import (
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -123,9 +122,6 @@ func addAddr(c *Call) (starlark.Value, error) {
 				return nil, lab.Usage(`a good one is broadcast="+"`, "addr: broadcast: %q is no IPv4 address", b)
 			}
 			s.Broadcast = ip
-		}
-		if s.Label != "" && !strings.HasPrefix(s.Label, k.Name()) {
-			return nil, lab.Usage(fmt.Sprintf("a good one is label=%q", k.Name()+":1"), "addr: label: %q does not begin with %s, the link's name", s.Label, k.Name())
 		}
 		a, err := k.AddAddr(c.Ctx, s)
 		if err != nil {

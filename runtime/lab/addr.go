@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -143,6 +145,9 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 	if err := k.check(); err != nil {
 		return nil, err
 	}
+	if err := a.check(k); err != nil {
+		return nil, err
+	}
 	a = a.in(k.ns)
 	start := time.Now()
 	requests := []*nl.NetlinkRequest{newAddr(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, k.index, a)}
@@ -166,6 +171,19 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 	}
 	made.Link = k
 	return &made.Address, nil
+}
+
+// check refuses a label that the kernel or `ip` would, with advice.
+func (a AddrSpec) check(k *Link) error {
+	switch {
+	case a.Label == "":
+		return nil
+	case len(a.Label) > maxLinkName:
+		return Usage("", "add address %s to %s: label= has %d bytes; the kernel allows %d", a, k, len(a.Label), maxLinkName)
+	case !strings.HasPrefix(a.Label, k.name):
+		return Usage(fmt.Sprintf("a good one is label=%q", k.name+":1"), "add address %s to %s: label=%q does not begin with the link's name", a, k, a.Label)
+	}
+	return nil
 }
 
 // getAddr asks for one IPv6 address.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -38,6 +39,8 @@ func (s *LinkSpec) complete(l *Lab) (auto bool, err error) {
 	}
 	if s.given = s.MAC != nil; !s.given {
 		s.MAC = l.newMAC()
+	} else if err := checkMAC(s.MAC, strings.TrimSpace("make link "+s.Name)); err != nil {
+		return false, err
 	}
 	for i, a := range s.Addrs {
 		s.Addrs[i] = a.in(s.NS)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -119,18 +120,67 @@ func (k *Link) setAltName(ctx context.Context, name string, add bool) error {
 	return err
 }
 
+// check refuses what the kernel would take to its harm, or would refuse without
+// saying which property it means.
+func (c *LinkChange) check(k *Link) error {
+	if c.Alias != nil && len(*c.Alias) > maxAlias {
+		return Usage("", "set %s: alias= has %d bytes; the kernel allows %d", k, len(*c.Alias), maxAlias)
+	}
+	if c.AltName != nil {
+		if err := checkAltName(*c.AltName); err != nil {
+			return err
+		}
+	}
+	if c.MAC != nil {
+		if err := checkMAC(c.MAC, "set "+k.String()); err != nil {
+			return err
+		}
+	}
+	if c.Master == nil {
+		return nil
+	}
+	if err := c.Master.check(); err != nil {
+		return err
+	}
+	if c.Master.ns != k.ns {
+		return Usage("a port is in its bridge's namespace", "link %s cannot be a port of %s", k, c.Master)
+	}
+	return nil
+}
+
+// maxAlias is IFALIASZ - 1, maxAltName ALTIFNAMSIZ - 1 (include/uapi/linux/if.h).
+const (
+	maxAlias   = 255
+	maxAltName = 127
+)
+
+// checkAltName holds alternative names to what `ip` takes: the kernel would make
+// also one that `ip` cannot name.
+func checkAltName(name string) error {
+	switch {
+	case len(name) > maxAltName:
+		return Usage("", "altname= has %d bytes; the kernel allows %d", len(name), maxAltName)
+	case name == "" || strings.ContainsAny(name, "/ \t\n\v\f\r\x00"):
+		return Usage(`an alternative name has no "/" or white space, like "uplink-to-the-provider"`, "altname=%q cannot name a link", name)
+	}
+	return nil
+}
+
+// checkMAC refuses what the kernel does (is_valid_ether_addr).
+func checkMAC(mac net.HardwareAddr, op string) error {
+	if len(mac) == 6 && (mac[0]&1 != 0 || mac.String() == "00:00:00:00:00:00") {
+		return Usage(`a good one is "02:00:00:00:00:01"`, "%s: mac=%s is not a unicast MAC address", op, mac)
+	}
+	return nil
+}
+
 // Set changes properties of the link, as `ip link set` does.
 func (k *Link) Set(ctx context.Context, c LinkChange) error {
 	if err := k.check(); err != nil {
 		return err
 	}
-	if c.Master != nil {
-		if err := c.Master.check(); err != nil {
-			return err
-		}
-		if c.Master.ns != k.ns {
-			return Usage("a port is in its bridge's namespace", "link %s cannot be a port of %s", k, c.Master)
-		}
+	if err := c.check(k); err != nil {
+		return err
 	}
 	var before *LinkInfo
 	var lost kept
@@ -177,16 +227,29 @@ func (k *Link) setError(err error, c *LinkChange) error {
 	if c.MTU != nil {
 		hint = mtuHint(err, *c.MTU)
 	}
-	if errors.Is(err, unix.ELOOP) {
-		hint = "a bridge cannot be a port of another bridge"
-	}
 	if c.Master != nil && errors.Is(err, unix.EOPNOTSUPP) {
 		hint = noMaster(c.Master)
 	}
 	if c.AltName != nil && errors.Is(err, unix.EEXIST) {
 		return k.failed(err, "use another name", "set altname %s of %s: there is a link of that name", *c.AltName, k)
 	}
+	if c.Master != nil && hint == "" {
+		return k.failed(err, k.notPort(err), "set %s, to be a port of %s", k, c.Master)
+	}
 	return k.failed(err, hint, "set %s", k)
+}
+
+// notPort explains why a link cannot be a port (br_add_if in
+// net/bridge/br_if.c).
+func (k *Link) notPort(err error) string {
+	info, e := k.Info()
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return "a bridge cannot be a port of another bridge"
+	case e == nil && errors.Is(err, unix.EINVAL) && info.Kind == "loopback":
+		return "a port is an Ethernet link; " + k.name + " is none"
+	}
+	return ""
 }
 
 // noMaster explains that a link cannot have ports; "" when it can.
@@ -239,8 +302,9 @@ func (c *LinkChange) opposite(k *Link, before *LinkInfo) LinkChange {
 	return o
 }
 
-// Rename gives the link another name, as `ip link set L name NEW` does. Since
-// kernel 6.2 the link may be up; before, it is set down for the moment.
+// Rename gives the link another name, as `ip link set L name NEW` does. Kernels
+// before 6.2 refuse that (EBUSY) while the link is up; it is not set down behind
+// the script's back, since that would cost it its routes.
 func (k *Link) Rename(ctx context.Context, name string) error {
 	if err := k.check(); err != nil {
 		return err
