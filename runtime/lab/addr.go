@@ -268,7 +268,10 @@ func (a *Address) Delete(ctx context.Context) error {
 	if err := a.Link.ns.lab.mayDelete(a.Link.addrKey(a.Prefix()), spec); err != nil {
 		return err
 	}
-	before := a.Link.keep()
+	var before kept
+	if a.Link.ns.lab.options.Host {
+		before = a.Link.ns.belongings().of(a.Link, true)
+	}
 	if err := a.Link.deleteAddr(ctx, spec); err != nil {
 		return err
 	}
@@ -289,8 +292,9 @@ var addrFlags = []struct {
 
 type rawAddr struct {
 	Address
-	index int
-	flags uint32
+	index    int
+	flags    uint32
+	byKernel bool // made by the kernel itself, which will make it again
 }
 
 // parseAddr reads the body of an RTM_NEWADDR message.
@@ -317,6 +321,8 @@ func parseAddr(body []byte) (rawAddr, bool) {
 			if len(v) >= 8 {
 				a.Preferred, a.Valid = u32(v), u32(v[4:])
 			}
+		case ifaProto: // since 5.18; values above 3 are users' own
+			a.byKernel = u8(v) > 0 && u8(v) <= ifaProtoKernelLL
 		}
 	}
 	switch {
@@ -329,6 +335,7 @@ func parseAddr(body []byte) (rawAddr, bool) {
 		if a.flags&f.bit != 0 {
 			if f.bit == unix.IFA_F_SECONDARY && a.IP.Is6() {
 				a.Flags = append(a.Flags, "temporary") // the same bit
+				a.byKernel = true
 				continue
 			}
 			a.Flags = append(a.Flags, f.name)

@@ -348,11 +348,7 @@ func (k *Link) SetUp(ctx context.Context, up bool) error {
 	k.ns.lab.unsettle(k)
 	if was != up {
 		k.ns.lab.onUndo(func(ctx context.Context) error {
-			err := errors.Join(k.SetUp(ctx, !up), before.restoreAddrs(ctx))
-			if was {
-				err = errors.Join(err, before.restoreRoutes(ctx))
-			}
-			return err
+			return errors.Join(k.SetUp(ctx, !up), before.restore(ctx))
 		})
 	}
 	return nil

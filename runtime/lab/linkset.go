@@ -174,7 +174,7 @@ func checkMAC(mac net.HardwareAddr, op string) error {
 	return nil
 }
 
-// Set changes properties of the link, as `ip link set` does.
+// Set changes properties of the link, as `ip link set` does, all or none.
 func (k *Link) Set(ctx context.Context, c LinkChange) error {
 	if err := k.check(); err != nil {
 		return err
@@ -182,44 +182,105 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 	if err := c.check(k); err != nil {
 		return err
 	}
-	var before *LinkInfo
-	var lost kept
-	if k.ns.lab.options.Host {
-		before, _ = k.Info()
-		lost = k.keep()
+	before := k.beforeSet(&c)
+	if err := k.set(ctx, &c); err != nil {
+		_ = before.restore(ctx)
+		c.unsettle(k)
+		return k.setError(err, &c)
 	}
-	if c.AltName != nil {
-		if err := k.setAltName(ctx, *c.AltName, true); err != nil {
-			return k.setError(err, &c)
+	c.unsettle(k)
+	before.port.list()
+	k.ns.lab.onUndo(func(ctx context.Context) error {
+		err := before.restore(ctx)
+		if c.AltName != nil {
+			err = errors.Join(err, k.setAltName(ctx, *c.AltName, false))
 		}
-	}
-	if r, args := c.request(k.index); len(args) > 0 {
-		start := time.Now()
-		err := k.ns.conn.do(r)
-		k.ns.lab.emit(ctx, "link set", k.ns, start, err, append([]event.Arg{arg("dev", k.name)}, args...)...)
-		if err != nil {
-			if c.AltName != nil {
-				_ = k.setAltName(ctx, *c.AltName, false) // nothing half-made stays
-			}
-			return k.setError(err, &c)
-		}
-	}
-	if c.Master != nil || c.NoMaster {
+		return err
+	})
+	return nil
+}
+
+// unsettle notes that a port has to begin to forward, and that another MTU may
+// make the kernel give the link its IPv6 address again.
+func (c *LinkChange) unsettle(k *Link) {
+	if c.Master != nil || c.NoMaster || c.MTU != nil {
 		k.ns.lab.unsettle(k)
 	}
-	if before != nil {
-		k.ns.lab.onUndo(func(ctx context.Context) error {
-			err := k.Set(ctx, c.opposite(k, before))
-			if c.MTU != nil {
-				err = errors.Join(err, lost.restoreAddrs(ctx))
-			}
-			if c.AltName != nil {
-				err = errors.Join(err, k.setAltName(ctx, *c.AltName, false))
-			}
+}
+
+// set makes the change: an alternative name by a message of its own, so that it
+// goes first and is easily taken back.
+func (k *Link) set(ctx context.Context, c *LinkChange) error {
+	if c.AltName != nil {
+		if err := k.setAltName(ctx, *c.AltName, true); err != nil {
 			return err
-		})
+		}
 	}
-	return nil
+	r, args := c.request(k.index)
+	if len(args) == 0 {
+		return nil
+	}
+	start := time.Now()
+	err := k.ns.conn.do(r)
+	k.ns.lab.emit(ctx, "link set", k.ns, start, err, append([]event.Arg{arg("dev", k.name)}, args...)...)
+	if err != nil && c.AltName != nil {
+		_ = k.setAltName(ctx, *c.AltName, false)
+	}
+	return err
+}
+
+// linkBefore is what a change of properties changes and what the kernel takes
+// away with it.
+type linkBefore struct {
+	link     *Link
+	change   *LinkChange
+	info     *LinkInfo // nil where nothing needs to be set back
+	port     keptPort
+	lost     kept
+	settings *lostSettings
+}
+
+// beforeSet reads what is needed to set a change back: on the machine when it is
+// undone, in a private lab when it fails. The kernel changes one property after
+// the other and leaves off at the first that fails, so a single one needs nothing.
+func (k *Link) beforeSet(c *LinkChange) linkBefore {
+	b := linkBefore{link: k, change: c}
+	foreign := k.isForeign()
+	if _, args := c.request(k.index); !foreign && len(args) < 2 {
+		return b
+	}
+	if b.info, _ = k.Info(); b.info == nil {
+		return b
+	}
+	shrinks := c.MTU != nil && *c.MTU < minMTU6 && b.info.MTU >= minMTU6
+	if shrinks {
+		b.settings = k.keepLinkSettings()
+	}
+	if foreign || shrinks {
+		b.lost = k.keepAlways()
+	}
+	if c.Master != nil || c.NoMaster {
+		b.port = k.keepPort()
+	}
+	return b
+}
+
+// minMTU6 is the least MTU of IPv6 (RFC 8200): below it the kernel takes away all
+// that the link has of it (addrconf_notify in net/ipv6/addrconf.c).
+const minMTU6 = 1280
+
+// restore sets back what is not as it was.
+func (b linkBefore) restore(ctx context.Context) error {
+	if b.info == nil {
+		return nil
+	}
+	k := b.link
+	now, err := k.Info()
+	if err != nil {
+		return err
+	}
+	o := b.change.opposite(k, b.info, now)
+	return errors.Join(k.set(ctx, &o), b.port.restore(ctx), b.settings.restore(ctx), b.lost.restore(ctx))
 }
 
 func (k *Link) setError(err error, c *LinkChange) error {
@@ -265,31 +326,31 @@ func noMaster(k *Link) string {
 	return fmt.Sprintf("%s is a %s; only a bridge has ports", k, kind)
 }
 
-// opposite is the change that restores what before says, but for an alternative
-// name.
-func (c *LinkChange) opposite(k *Link, before *LinkInfo) LinkChange {
+// opposite is the change that restores what before says, where now differs from
+// it, but for an alternative name.
+func (c *LinkChange) opposite(k *Link, before, now *LinkInfo) LinkChange {
 	var o LinkChange
-	if c.MTU != nil {
+	if c.MTU != nil && before.MTU != now.MTU {
 		o.MTU = &before.MTU
 	}
-	if c.MAC != nil {
+	if c.MAC != nil && before.MAC.String() != now.MAC.String() {
 		o.MAC = before.MAC
 	}
-	if c.Alias != nil {
+	if c.Alias != nil && before.Alias != now.Alias {
 		o.Alias = &before.Alias
 	}
-	if c.TxQLen != nil {
+	if c.TxQLen != nil && before.TxQLen != now.TxQLen {
 		o.TxQLen = &before.TxQLen
 	}
-	if c.Group != nil {
+	if c.Group != nil && before.Group != now.Group {
 		o.Group = &before.Group
 	}
-	if c.Master != nil || c.NoMaster {
+	if (c.Master != nil || c.NoMaster) && before.Master != now.Master {
 		o.Master = k.ns.linkAt(before.Master)
 		o.NoMaster = o.Master == nil
 	}
 	flag := func(changed *bool, bit uint32, not bool) *bool {
-		if changed == nil {
+		if changed == nil || (before.Flags^now.Flags)&bit == 0 {
 			return nil
 		}
 		was := before.Flags&bit != 0 != not
@@ -328,72 +389,5 @@ func (k *Link) Rename(ctx context.Context, name string) error {
 	}
 	k.name = name
 	k.ns.lab.onUndo(func(ctx context.Context) error { return k.Rename(ctx, old) })
-	return nil
-}
-
-// Move puts the link into another namespace, as `ip link set L netns NS` does.
-// The kernel sets it down and takes its addresses off. A move waits for RCU
-// (19 ms): a link that is born in its namespace costs a fortieth.
-func (k *Link) Move(ctx context.Context, to *Namespace) error {
-	if err := k.check(); err != nil {
-		return err
-	}
-	fd, err := to.openFD()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	from := k.ns
-	before := k.keep()
-	wasUp := from.lab.options.Host && k.isUp()
-	r := setFlags(k.index, 0, 0)
-	r.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd))))
-	start := time.Now()
-	err = from.conn.do(r)
-	from.lab.emit(ctx, "link set", from, start, err, arg("dev", k.name), arg("netns", nsArg(to)))
-	switch {
-	case errors.Is(err, unix.EINVAL):
-		return k.failed(err, "the kernel keeps such links (lo, a bridge's or tunnel's own device) in the namespace they were born in", "move %s to %s", k, to)
-	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY):
-		return k.failed(err, "rename it first", "move %s to %s: there is a link of that name or index", k, to)
-	case err != nil:
-		return k.failed(err, "", "move %s to %s", k, to)
-	}
-	if from == to {
-		return nil
-	}
-	from.forget(k)
-	if err := to.receive(k); err != nil {
-		return err
-	}
-	k.resetLink(ctx)
-	from.lab.onUndo(func(ctx context.Context) error {
-		if err := k.Move(ctx, from); err != nil {
-			return err
-		}
-		err := before.restoreAddrs(ctx)
-		if wasUp {
-			err = errors.Join(err, k.SetUp(ctx, true), before.restore(ctx))
-		}
-		return err
-	})
-	return nil
-}
-
-// receive makes the handle of a link that was moved here follow it. The kernel
-// keeps the index unless it is taken.
-func (ns *Namespace) receive(k *Link) error {
-	index, err := ns.indexOf(k.name)
-	if err != nil {
-		return kernelError(err, "", "find %s after its move to %s", k.name, ns)
-	}
-	if ns.links == nil {
-		ns.links = map[int]*Link{}
-	}
-	if ns.next <= index && index < 1<<20 {
-		ns.next = index + 1
-	}
-	k.ns, k.index = ns, index
-	ns.links[index] = k
 	return nil
 }

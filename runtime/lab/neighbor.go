@@ -113,6 +113,7 @@ func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, replace bool) (*Neig
 	if replace {
 		flags, op = unix.NLM_F_CREATE|unix.NLM_F_REPLACE, "neigh replace"
 	}
+	before := n.keepNeighbor()
 	start := time.Now()
 	err := k.ns.conn.do(n.message(unix.RTM_NEWNEIGH, flags))
 	k.ns.lab.emit(ctx, op, k.ns, start, err, n.args()...)
@@ -124,11 +125,12 @@ func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, replace bool) (*Neig
 		return nil, k.failed(err, hint, "add neighbour %s", &n)
 	}
 	k.ns.lab.claim(n.key())
-	if replace {
-		k.ns.lab.cannotUndo(fmt.Sprintf("neigh replace %s%s", &n, where(k.ns)))
-	} else {
-		k.ns.lab.onUndo(n.Delete)
-	}
+	k.ns.lab.onUndo(func(ctx context.Context) error {
+		if err := n.Delete(ctx); err != nil && !isGone(err) {
+			return err
+		}
+		return k.putNeighbors(ctx, before)
+	})
 	return &n, nil
 }
 
@@ -140,15 +142,14 @@ func (n *Neighbor) Delete(ctx context.Context) error {
 	if err := n.Dev.ns.lab.mayDelete(n.key(), n); err != nil {
 		return err
 	}
+	before := n.keepNeighbor()
 	start := time.Now()
 	err := n.Dev.ns.conn.do(n.message(unix.RTM_DELNEIGH, 0))
 	n.Dev.ns.lab.emit(ctx, "neigh delete", n.Dev.ns, start, err, n.args()...)
 	if err != nil {
 		return n.Dev.failed(err, "", "delete neighbour %s", n)
 	}
-	if n.State&unix.NUD_PERMANENT != 0 {
-		n.Dev.ns.lab.onUndo(func(ctx context.Context) error { _, err := n.Dev.AddNeighbor(ctx, *n, false); return err })
-	}
+	n.Dev.ns.lab.onUndo(func(ctx context.Context) error { return n.Dev.putNeighbors(ctx, before) })
 	return nil
 }
 

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,19 @@ func FuzzParse(f *testing.F) {
 		if n, _, ok := parseNeighbor(body); ok {
 			_ = n.StateName()
 		}
+		if n, ok := parseRawNeighbor(body); ok {
+			n.renumber(7)
+		}
+		if a, ok := parseAddr(body); ok {
+			kept := keptAddr{a, body}
+			_ = kept.aged(time.Second)
+		}
+		if len(body) >= unix.SizeofRtMsg {
+			r := replayable(&Route{}, body)
+			r.renumber(1, 2)
+		}
+		parseNexthop(body)
+		portOptions(body)
 		for _, flags := range []uint16{0, unix.NLM_F_ACK_TLVS, unix.NLM_F_ACK_TLVS | unix.NLM_F_CAPPED} {
 			if r := parseAck(&unix.NlMsghdr{Flags: flags}, body); r != nil {
 				_ = r.Error()

@@ -42,6 +42,8 @@ type Route struct {
 	Hops   []Hop
 	OnLink bool
 	Cloned bool // from the cache of exceptions
+
+	nexthop int // the nexthop object (ip-nexthop(8)) that stands for Via, Dev and Hops, or 0
 }
 
 // DstString is the destination as `ip` prints it: "default" for all.
@@ -112,10 +114,16 @@ func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
 	if r.Dst.Bits() > 0 {
 		add(unix.RTA_DST, r.Dst.Masked().Addr().AsSlice())
 	}
-	if r.Via.IsValid() {
+	switch {
+	case r.nexthop != 0:
+		add(rtaNHID, nl.Uint32Attr(uint32(r.nexthop)))
+	case len(r.Hops) > 0:
+		add(unix.RTA_MULTIPATH, r.multipath())
+	}
+	if r.Via.IsValid() && r.nexthop == 0 {
 		req.AddData(viaAttr(r.Via, r.Dst.Addr()))
 	}
-	if r.Dev != nil {
+	if r.Dev != nil && r.nexthop == 0 {
 		add(unix.RTA_OIF, nl.Uint32Attr(uint32(r.Dev.index)))
 	}
 	if r.Src.IsValid() {
@@ -136,9 +144,6 @@ func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
 			metrics.AddRtAttr(unix.RTAX_ADVMSS, nl.Uint32Attr(uint32(r.AdvMSS)))
 		}
 		req.AddData(metrics)
-	}
-	if len(r.Hops) > 0 {
-		add(unix.RTA_MULTIPATH, r.multipath())
 	}
 	return req
 }
@@ -191,10 +196,13 @@ func (r *Route) args() []event.Arg {
 	if r.TOS != 0 {
 		add("tos", fmt.Sprintf("%#02x", r.TOS))
 	}
-	if r.Via.IsValid() {
+	if r.nexthop != 0 {
+		add("nhid", strconv.Itoa(r.nexthop))
+	}
+	if r.Via.IsValid() && r.nexthop == 0 {
 		add("via", viaWords(r.Via, r.Dst.Addr()))
 	}
-	if r.Dev != nil {
+	if r.Dev != nil && r.nexthop == 0 {
 		add("dev", r.Dev.name)
 	}
 	if r.Src.IsValid() {
@@ -222,7 +230,9 @@ func (r *Route) args() []event.Arg {
 		add("onlink", "")
 	}
 	for _, h := range r.Hops {
-		add("nexthop", h.words(r.Dst.Addr()))
+		if r.nexthop == 0 {
+			add("nexthop", h.words(r.Dst.Addr()))
+		}
 	}
 	return args
 }
@@ -284,6 +294,10 @@ func (ns *Namespace) AddRoute(ctx context.Context, r Route, replace bool) (*Rout
 	if replace {
 		flags, op = unix.NLM_F_CREATE|unix.NLM_F_REPLACE, "route replace"
 	}
+	var before keptRoutes
+	if replace {
+		before = r.keepRoutes()
+	}
 	start := time.Now()
 	body, err := ns.conn.echo(r.message(unix.RTM_NEWROUTE, flags))
 	if ns.lab.watched() {
@@ -294,7 +308,7 @@ func (ns *Namespace) AddRoute(ctx context.Context, r Route, replace bool) (*Rout
 	}
 	made := r.made(body)
 	if replace {
-		ns.lab.cannotUndo(fmt.Sprintf("route replace %s%s", made, where(ns)))
+		ns.lab.onUndo(before.restore)
 	} else {
 		ns.lab.onUndo(made.Delete)
 	}
@@ -358,6 +372,7 @@ func (r *Route) Delete(ctx context.Context) error {
 	if err := r.NS.lab.mayDelete(r.key(), r); err != nil {
 		return err
 	}
+	before := r.keepRoutes()
 	start := time.Now()
 	err := r.NS.conn.do(r.message(unix.RTM_DELROUTE, 0))
 	if r.NS.lab.watched() {
@@ -366,7 +381,7 @@ func (r *Route) Delete(ctx context.Context) error {
 	if err != nil {
 		return kernelError(err, "", "delete route %s%s", r, where(r.NS))
 	}
-	r.NS.lab.onUndo(func(ctx context.Context) error { _, err := r.NS.AddRoute(ctx, *r, false); return err })
+	r.NS.lab.onUndo(before.restore)
 	return nil
 }
 
@@ -413,6 +428,8 @@ func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
 					r.AdvMSS = int(u32(v))
 				}
 			}
+		case rtaNHID:
+			r.nexthop = int(u32(v))
 		case unix.RTA_MULTIPATH:
 			r.Hops = ns.parseHops(v)
 		}

@@ -56,7 +56,7 @@ func (ns *Namespace) SetSysctl(ctx context.Context, key, value string) error {
 	}
 	ns.lab.onUndo(func(ctx context.Context) error {
 		err := ns.SetSysctl(ctx, path, before)
-		if err == nil && lost != nil {
+		if err == nil {
 			err = lost.restore(ctx)
 		}
 		return err

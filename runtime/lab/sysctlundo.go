@@ -17,7 +17,7 @@ import (
 // off.
 type lostSettings struct {
 	ns     *Namespace
-	dir    string // net/ipv4/conf or net/ipv6/conf
+	dirs   []string // below /proc/sys
 	values []setting
 	links  []kept
 }
@@ -31,36 +31,57 @@ func (ns *Namespace) keepSettings(path string) *lostSettings {
 	s := &lostSettings{ns: ns}
 	switch {
 	case path == "net/ipv4/ip_forward", strings.HasPrefix(path, "net/ipv4/conf/"):
-		s.dir = "net/ipv4/conf"
+		s.dirs = []string{"net/ipv4/conf"}
 	case strings.HasPrefix(path, "net/ipv6/conf/"):
-		s.dir = "net/ipv6/conf"
+		s.dirs = []string{"net/ipv6/conf"}
 	default:
 		return nil
 	}
 	_ = ns.do(func() error {
-		s.values = settingsOf(s.dir)
+		s.dirs = interfacesIn(s.dirs[0])
+		s.values = settingsIn(s.dirs)
 		return nil
 	})
 	if filepath.Base(path) == "disable_ipv6" {
 		links, _, _ := ns.Links()
+		belongings := ns.belongings()
 		for _, k := range links {
-			s.links = append(s.links, k.keep())
+			s.links = append(s.links, belongings.of(k, false))
 		}
 	}
 	return s
 }
 
-// settingsOf reads the settings of all interfaces in the calling thread's
-// namespace; some, like stable_secret, cannot be read before they are set.
-func settingsOf(dir string) (all []setting) {
-	interfaces, err := os.ReadDir("/proc/sys/" + dir)
-	if err != nil {
-		return nil
+// keepLinkSettings remembers the settings of one link, which end when it moves.
+func (k *Link) keepLinkSettings() *lostSettings {
+	s := &lostSettings{ns: k.ns}
+	for _, dir := range []string{"net/ipv4/conf", "net/ipv4/neigh", "net/ipv6/conf", "net/ipv6/neigh", "net/mpls/conf"} {
+		s.dirs = append(s.dirs, filepath.Join(dir, k.name))
 	}
-	for _, i := range interfaces {
-		keys, _ := os.ReadDir(filepath.Join("/proc/sys", dir, i.Name()))
+	_ = k.ns.do(func() error {
+		s.values = settingsIn(s.dirs)
+		return nil
+	})
+	return s
+}
+
+// interfacesIn lists the directories of interfaces.
+func interfacesIn(dir string) []string {
+	interfaces, _ := os.ReadDir("/proc/sys/" + dir)
+	dirs := make([]string, len(interfaces))
+	for i, e := range interfaces {
+		dirs[i] = filepath.Join(dir, e.Name())
+	}
+	return dirs
+}
+
+// settingsIn reads the settings in directories of the calling thread's namespace;
+// some, like stable_secret, cannot be read before they are set.
+func settingsIn(dirs []string) (all []setting) {
+	for _, dir := range dirs {
+		keys, _ := os.ReadDir(filepath.Join("/proc/sys", dir))
 		for _, k := range keys {
-			path := filepath.Join(dir, i.Name(), k.Name())
+			path := filepath.Join(dir, k.Name())
 			if value, err := readSysctl(path); err == nil {
 				all = append(all, setting{path, value})
 			}
@@ -71,10 +92,13 @@ func settingsOf(dir string) (all []setting) {
 
 // restore writes what is not as it was, after the setting itself was written.
 func (s *lostSettings) restore(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
 	var failed []error
 	err := s.ns.do(func() error {
 		now := map[string]string{}
-		for _, n := range settingsOf(s.dir) {
+		for _, n := range settingsIn(s.dirs) {
 			now[n.key] = n.value
 		}
 		for _, was := range s.values {

@@ -43,16 +43,61 @@ func (l *Lab) Undo(ctx context.Context) (lasting []string, err error) {
 	lasting = l.lasting
 	l.undos, l.lasting = nil, nil
 	l.mu.Unlock()
+	late := &[]undo{}
+	ctx = context.WithValue(ctx, lateKey{}, late)
 	var failed []error
 	for _, u := range slices.Backward(undos) {
-		if err := u(ctx); err != nil && !isGone(err) {
-			failed = append(failed, err)
-		}
+		failed = append(failed, remaining(u(ctx))...)
 	}
+	failed = append(failed, retry(ctx, *late)...)
 	l.mu.Lock()
 	l.undos = nil // undoing is not to be undone
 	l.mu.Unlock()
 	return lasting, errors.Join(failed...)
+}
+
+type lateKey struct{}
+
+// orLate puts off what cannot be done yet to the end of undoing: a route may need
+// a link or an address that an earlier change has taken away. Outside of Undo it
+// returns the error.
+func orLate(ctx context.Context, err error, again undo) error {
+	late, ok := ctx.Value(lateKey{}).(*[]undo)
+	if !ok || err == nil {
+		return err
+	}
+	*late = append(*late, again)
+	return nil
+}
+
+// retry does what was put off, as long as it gets on, and returns what still
+// fails.
+func retry(ctx context.Context, late []undo) (failed []error) {
+	ctx = context.WithValue(ctx, lateKey{}, nil)
+	for before := len(late) + 1; len(late) < before; {
+		before, failed = len(late), nil
+		late = slices.DeleteFunc(late, func(u undo) bool {
+			err := remaining(u(ctx))
+			failed = append(failed, err...)
+			return len(err) == 0
+		})
+	}
+	return failed
+}
+
+// remaining are the errors, of one that may be several, that do not say that the
+// object is gone.
+func remaining(err error) (all []error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range several.Unwrap() {
+			all = append(all, remaining(e)...)
+		}
+		return all
+	}
+	if err != nil && !isGone(err) {
+		all = append(all, err)
+	}
+	return all
 }
 
 // claim remembers that this run made an object, so that it may delete it.
@@ -104,89 +149,6 @@ func (r *Rule) key() string { return fmt.Sprintf("rule %v %d %s", r.NS.id, r.Fam
 
 func (n *Neighbor) key() string {
 	return fmt.Sprintf("neigh %v %d %s %v", n.Dev.ns.id, n.Dev.index, n.IP, n.Proxy)
-}
-
-// kept are a link's addresses and the routes over it at one moment. The kernel
-// takes them away when the link goes down (routes, IPv6 addresses), moves (all)
-// or gets a small MTU (IPv6), and does not bring them back.
-type kept struct {
-	link   *Link
-	addrs  []*Address
-	routes []*Route
-}
-
-// keep remembers what a change to the machine's link may lose.
-func (k *Link) keep() (c kept) {
-	if !k.ns.lab.options.Host {
-		return c
-	}
-	c.link = k
-	addrs, _ := k.ns.Addrs(k)
-	for _, a := range addrs {
-		// The kernel makes link-local and autoconfigured ones again by itself.
-		if !slices.Contains(a.Flags, "dynamic") && a.IP != k.ownAddress() {
-			c.addrs = append(c.addrs, a)
-		}
-	}
-	routes, _ := k.ns.Routes(RouteFilter{})
-	for _, r := range routes {
-		if r.Proto != unix.RTPROT_KERNEL && r.Proto != unix.RTPROT_RA && !r.Cloned && r.over(k) {
-			c.routes = append(c.routes, r)
-		}
-	}
-	return c
-}
-
-// ownAddress is the IPv6 address that the kernel makes of the link's MAC (RFC
-// 4291, appendix A).
-func (k *Link) ownAddress() netip.Addr {
-	if k.mac == nil {
-		_, _ = k.Info()
-	}
-	m := k.mac
-	if len(m) != 6 {
-		return netip.Addr{}
-	}
-	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
-}
-
-func (r *Route) over(k *Link) bool {
-	return r.Dev == k || slices.ContainsFunc(r.Hops, func(h Hop) bool { return h.Dev == k })
-}
-
-// restoreAddrs and restoreRoutes bring back what is missing.
-func (c kept) restoreAddrs(ctx context.Context) error {
-	var failed []error
-	for _, a := range c.addrs {
-		if _, err := c.link.AddAddr(ctx, a.spec()); err != nil && !errors.Is(err, unix.EEXIST) {
-			failed = append(failed, err)
-		}
-	}
-	return errors.Join(failed...)
-}
-
-func (c kept) restoreRoutes(ctx context.Context) error {
-	var failed []error
-	for _, r := range c.routes {
-		if _, err := r.NS.AddRoute(ctx, *r, false); err != nil && !errors.Is(err, unix.EEXIST) {
-			failed = append(failed, err)
-		}
-	}
-	return errors.Join(failed...)
-}
-
-func (c kept) restore(ctx context.Context) error {
-	return errors.Join(c.restoreAddrs(ctx), c.restoreRoutes(ctx))
-}
-
-// spec is what makes the address again.
-func (a *Address) spec() AddrSpec {
-	s := AddrSpec{Prefix: a.Prefix(), Broadcast: a.Broadcast, Label: a.Label, Scope: a.Scope,
-		NoDAD: slices.Contains(a.Flags, "nodad")}
-	if a.Peer.IsValid() && a.Peer != a.IP {
-		s.Peer = netip.PrefixFrom(a.Peer, a.PrefixLen)
-	}
-	return s
 }
 
 // foreignLinks names the machine's links that would end with the namespace:
