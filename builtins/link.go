@@ -2,7 +2,6 @@ package builtins
 
 import (
 	"sort"
-	"time"
 
 	"net"
 
@@ -164,6 +163,8 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 		return starlark.MakeInt(v)
 	case float64:
 		return starlark.Float(v)
+	case string:
+		return starlark.String(v)
 	}
 	return nil
 }
@@ -278,28 +279,6 @@ func linkSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "bridge", Family: familyLinks, Returns: "link", Like: "ip link add NAME type bridge",
-			Doc: "Makes a bridge (IEEE 802.1D), a switch whose ports are the links that have it as master. " +
-				"It is down unless up=True. Options read back as attributes, times in seconds.",
-			Params: append(append([]Param{
-				optional("name", tLinkName, "", "the next free br0, br1 … unless given"),
-				keyword("ns", tNetnsRef, "root", "where it is born"),
-				keyword("ports", listOf(tLink, "a list of links"), "", "links that become its ports"),
-			}, linkParams()...),
-				keyword("stp", tBool, "False", "run the spanning tree protocol"),
-				keyword("forward_delay", tUnitDuration, "", "time in each of listening and learning, 2 to 30 s with STP"),
-				keyword("hello_time", tUnitDuration, "", "between hellos, 1 to 10 s"),
-				keyword("max_age", tUnitDuration, "", "of a hello, 6 to 40 s"),
-				keyword("ageing_time", tUnitDuration, "", "how long an address is remembered"),
-				keyword("priority", tUint16, "", "of the bridge, for the spanning tree"),
-				keyword("group_fwd_mask", tUint16, "", "link-local groups that are forwarded"),
-				keyword("vlan_filtering", tBool, "False", "obey VLAN tags; needs CONFIG_BRIDGE_VLAN_FILTERING"),
-				keyword("mcast_snooping", tBool, "True", "send groups only where they are wanted (RFC 4541)")),
-			Example: "sw = netns(\"sw\")\nbr0 = bridge(\"br0\", ns=sw, forward_delay=\"4s\", up=True)\n" +
-				"veth(\"p1\", \"eth0\", master=br0, peer_ns=root, up=True)\nexpect.eq([p.name for p in br0.ports], [\"p1\"])\nexpect.eq(br0.forward_delay, 4.0)",
-			Fn: newBridge,
-		},
-		{
 			Name: "move", Family: familyLinks, Like: "ip link set LINK netns NS",
 			Doc: "Puts a link into another namespace: a handle, a name, or the pid of a process in it (1 is the root namespace). " +
 				"The kernel sets the link down and takes its addresses off. Moving takes the kernel 19 ms; a link that is born where it belongs costs a fortieth.",
@@ -388,42 +367,4 @@ func (c *Call) setUp(up bool) error {
 		}
 	}
 	return nil
-}
-
-func newBridge(c *Call) (starlark.Value, error) {
-	s := c.linkSpec("")
-	s.Name, s.NS = get(c, "name", ""), get(c, "ns", c.Env.Lab.Root)
-	var options []lab.Option
-	for _, p := range c.spec.Params[len(linkParams())+3:] {
-		if !c.Given(p.Name) {
-			continue
-		}
-		number, d := 0, time.Duration(0)
-		switch v := c.values[c.at(p.Name)].(type) {
-		case bool:
-			if v {
-				number = 1
-			}
-		case int:
-			number = v
-		case time.Duration:
-			d = v
-		}
-		o, err := lab.BridgeOption(p.Name, number, d)
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, o)
-	}
-	k, err := c.Env.Lab.AddBridge(c.Ctx, s, options)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range get[[]any](c, "ports", nil) {
-		if err := p.(*lab.Link).Set(c.Ctx, lab.LinkChange{Master: k}); err != nil {
-			_ = k.Delete(c.Ctx)
-			return nil, err
-		}
-	}
-	return &Link{k, c.Env}, nil
 }

@@ -81,7 +81,7 @@ func variadic(name string, t *Type, doc string) Param {
 var registry = sync.OnceValue(func() []*Spec {
 	var all []*Spec
 	for _, family := range []func() []*Spec{
-		namespaceSpecs, linkSpecs, addrSpecs, routeSpecs, ruleSpecs, sysctlSpecs, execSpecs, pingSpecs,
+		namespaceSpecs, linkSpecs, kindSpecs, addrSpecs, routeSpecs, ruleSpecs, sysctlSpecs, execSpecs, pingSpecs,
 		checkSpecs, flowSpecs, valueSpecs, fileSpecs, ipaddressSpecs, reSpecs,
 	} {
 		all = append(all, family()...)

@@ -262,7 +262,7 @@ func (ns *Namespace) netnsID(other *Namespace) int {
 	}
 	defer unix.Close(fd)
 	r := request(unix.RTM_GETNSID, 0)
-	r.AddRawData([]byte{unix.AF_UNSPEC, 0, 0, 0})
+	r.AddData(nl.NewRtGenMsg())
 	r.AddData(nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(fd))))
 	body, err := ns.conn.get(r)
 	if err != nil || len(body) < 4 {
@@ -285,13 +285,21 @@ func (k *Link) Master() (*Link, error) {
 	return k.ns.linkAt(info.Master), nil
 }
 
-// Parent returns the lower link of a VLAN and its like, or nil.
+// Parent returns the lower link of a VLAN and its like, or nil: there is none, or it
+// is in no namespace of this lab.
 func (k *Link) Parent() (*Link, error) {
 	info, err := k.Info()
-	if err != nil || info.Kind == "veth" || info.ParentNS >= 0 {
+	if err != nil || info.Kind == "veth" || info.Parent == 0 {
 		return nil, err
 	}
-	return k.ns.linkAt(info.Parent), nil
+	ns := k.ns
+	if info.ParentNS >= 0 {
+		ns = k.ns.byNetnsID(info.ParentNS)
+	}
+	if ns == nil {
+		return nil, nil
+	}
+	return ns.linkAt(info.Parent), nil
 }
 
 // Ports lists the links whose master this is.

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -372,7 +371,7 @@ func (l *Lab) vethError(err error, a, b *LinkSpec) error {
 			}
 		}
 		if refusedFirst(err) {
-			return missingKind("veth", err)
+			return missingKind(KindOf("veth"), err)
 		}
 	}
 	for _, s := range []*LinkSpec{a, b} {
@@ -408,119 +407,10 @@ func mtuHint(err error, mtus ...int) string {
 	return ""
 }
 
-// missingKind says that the kernel has no such kind of link. It is asked only
-// after the kernel has refused.
-func missingKind(kind string, err error) error {
-	k := kinds[kind]
-	return &Error{
-		Op: fmt.Sprintf("this kernel has no links of kind %s", kind), Kind: KindMissing, Err: unwrapErrno(err),
-		Hint: fmt.Sprintf("it needs %s (module %s): modprobe %s, or a kernel that has it", k.config, k.module, k.module),
-	}
-}
-
-// kinds are the kinds of links that this package makes, with what a kernel
-// needs for them.
-var kinds = map[string]struct{ config, module string }{
-	"veth":   {"CONFIG_VETH", "veth"},
-	"bridge": {"CONFIG_BRIDGE", "bridge"},
-}
-
 func unwrapErrno(err error) error {
 	var r *refusal
 	if errors.As(err, &r) {
 		return r.errno
 	}
 	return err
-}
-
-// AddBridge makes a bridge (bridge(8)) with options of bridgeOptions.
-func (l *Lab) AddBridge(ctx context.Context, s LinkSpec, options []Option) (*Link, error) {
-	if s.NS == nil {
-		s.NS = l.Root
-	}
-	if s.Name == "" {
-		name, err := s.NS.freeLinkName("br")
-		if err != nil {
-			return nil, err
-		}
-		s.Name = name
-	}
-	if _, err := s.complete(l); err != nil {
-		return nil, err
-	}
-	index := s.NS.chooseIndex()
-	start := time.Now()
-	err := s.bearBridge(&index, options)
-	if errors.Is(err, unix.EBUSY) {
-		index = 0
-		err = s.bearBridge(&index, options)
-	}
-	if l.watched() {
-		args := append([]event.Arg{arg("type", "bridge")}, s.args(index)...)
-		for _, o := range options {
-			args = append(args, arg("option "+o.Name, o.text))
-		}
-		l.emit(ctx, "link add", s.NS, start, err, args...)
-	}
-	if err != nil {
-		return nil, s.bridgeError(err)
-	}
-	k := s.NS.adopt(index, &s)
-	l.onUndo(k.Delete)
-	s.emit(ctx, l)
-	k.resetLink(ctx)
-	return k, nil
-}
-
-func (s *LinkSpec) bearBridge(index *int, options []Option) error {
-	r := newLink()
-	msg, attrs := s.head(*index, s.Up)
-	r.AddData(msg)
-	for _, attr := range attrs {
-		r.AddData(attr)
-	}
-	if s.Master != nil {
-		r.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(s.Master.index))))
-	}
-	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
-	if len(options) > 0 {
-		data := info.AddRtAttr(unix.IFLA_INFO_DATA, nil)
-		for _, o := range options {
-			data.AddRtAttr(o.attr, o.data)
-		}
-	}
-	r.AddData(info)
-	if *index == 0 {
-		if err := s.NS.conn.do(r); err != nil {
-			return err
-		}
-		var err error
-		if *index, err = s.NS.indexOf(s.Name); err != nil {
-			return err
-		}
-		if err = s.NS.conn.do(s.rest(*index, true)...); err != nil {
-			s.NS.remove(*index)
-		}
-		return err
-	}
-	err := s.NS.conn.do(append([]*nl.NetlinkRequest{r}, s.rest(*index, true)...)...)
-	if err != nil && !refusedFirst(err) {
-		s.NS.remove(*index)
-	}
-	return err
-}
-
-func (s *LinkSpec) bridgeError(err error) error {
-	switch {
-	case errors.Is(err, unix.EEXIST) && refusedFirst(err):
-		return kernelError(err, "use another name", "make bridge %s: there is a link of that name in %s", s.Name, s.NS)
-	case errors.Is(err, unix.EOPNOTSUPP) && refusedFirst(err):
-		return missingKind("bridge", err)
-	}
-	hint := mtuHint(err, s.MTU)
-	if errors.Is(err, unix.ELOOP) {
-		hint = "a bridge cannot be a port of another bridge"
-	}
-	return kernelError(err, hint, "make bridge %s%s", s.Name, where(s.NS))
 }

@@ -142,8 +142,8 @@ func (i *LinkInfo) parseKind(b []byte) {
 			}
 		}
 	}
-	if i.Kind == "bridge" && data != nil {
-		i.Options = readOptions(bridgeOptions, data)
+	if k := KindOf(i.Kind); k != nil && data != nil {
+		i.Options = k.read(data)
 	}
 }
 

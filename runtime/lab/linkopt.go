@@ -1,115 +1,196 @@
 package lab
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
 )
 
-// Option is an option of a link's kind, ready to be sent.
+// Option is an option of a kind of link, as `ip link add type KIND` has it and
+// under the kernel's own name.
 type Option struct {
-	Name string
-	text string // as `ip link` takes it
-	attr int
-	data []byte
+	Name     string
+	Doc      string
+	Required bool
+	Value    Value
+	attr     int    // in IFLA_INFO_DATA
+	ip       string // the name that `ip` has for it, where that is another
 }
 
-// optionKind says how an option is written and what values it has.
-type optionKind struct {
-	name     string
-	attr     int
-	size     int  // bytes of the attribute
-	isTime   bool // the kernel's unit is 1/100 s (USER_HZ); scripts say "4s"
-	min, max int
+// Chosen is an option with the value that a link is to get.
+type Chosen struct {
+	*Option
+	Given any // of the type that Value says
 }
 
-// bridgeOptions are those of `ip link add type bridge` that concern the bridge
-// itself (include/uapi/linux/if_link.h, IFLA_BR_*).
-var bridgeOptions = []optionKind{
-	{"stp", nl.IFLA_BR_STP_STATE, 4, false, 0, 1},
-	{"forward_delay", nl.IFLA_BR_FORWARD_DELAY, 4, true, 0, 30},
-	{"hello_time", nl.IFLA_BR_HELLO_TIME, 4, true, 1, 10},
-	{"max_age", nl.IFLA_BR_MAX_AGE, 4, true, 6, 40},
-	{"ageing_time", nl.IFLA_BR_AGEING_TIME, 4, true, 0, 1000000},
-	{"priority", nl.IFLA_BR_PRIORITY, 2, false, 0, 65535},
-	{"group_fwd_mask", nl.IFLA_BR_GROUP_FWD_MASK, 2, false, 0, 65535},
-	{"vlan_filtering", nl.IFLA_BR_VLAN_FILTERING, 1, false, 0, 1},
-	{"mcast_snooping", nl.IFLA_BR_MCAST_SNOOPING, 1, false, 0, 1},
+// Value is what an option takes and gives back.
+type Value interface {
+	// attributes are what says v to the kernel.
+	attributes(attr int, v any) []*nl.RtAttr
+	// read is the value in an attribute.
+	read(b []byte) any
+	// check refuses what the kernel would.
+	check(v any) error
+	// text is v as `ip` takes it after the option's name; named is false when it
+	// takes the text alone.
+	text(v any) (text string, named bool)
 }
 
-// ipNames are options whose name in `ip` differs.
-var ipNames = map[string]string{"stp": "stp_state"}
+// Number is a whole number (int) of 1, 2 or 4 bytes.
+type Number struct{ Size, Min, Max int }
+
+func (n Number) attributes(attr int, v any) []*nl.RtAttr {
+	return []*nl.RtAttr{nl.NewRtAttr(attr, sized(n.Size, v.(int)))}
+}
+
+func (n Number) read(b []byte) any { return number(n.Size, b) }
+
+func (n Number) check(v any) error {
+	if x := v.(int); x < n.Min || x > n.Max {
+		return Usage(fmt.Sprintf("it is from %d to %d", n.Min, n.Max), "%d is out of range", x)
+	}
+	return nil
+}
+
+func (Number) text(v any) (string, bool) { return strconv.Itoa(v.(int)), true }
+
+// Switch is a truth value (bool) of 1 or 4 bytes; Words are what `ip` says for
+// False and True.
+type Switch struct {
+	Size  int
+	Words [2]string
+}
+
+func (s Switch) attributes(attr int, v any) []*nl.RtAttr {
+	return []*nl.RtAttr{nl.NewRtAttr(attr, sized(s.Size, bit(v)))}
+}
+
+func (s Switch) read(b []byte) any { return number(s.Size, b) != 0 }
+
+func (Switch) check(any) error { return nil }
+
+func (s Switch) text(v any) (string, bool) { return s.Words[bit(v)], true }
+
+// Time is a time.Duration that the kernel counts in hundredths of a second
+// (USER_HZ), in 4 bytes; a script reads it in seconds, a float64.
+type Time struct{ Min, Max time.Duration }
 
 const userHZ = 100
 
-// BridgeOption makes an option of a bridge from its name and a number (a switch
-// is 0 or 1) or a duration.
-func BridgeOption(name string, number int, d time.Duration) (Option, error) {
-	for _, k := range bridgeOptions {
-		if k.name == name {
-			return k.option(number, d)
-		}
-	}
-	return Option{}, Usage("", "bridges have no option %s", name)
+func (Time) attributes(attr int, v any) []*nl.RtAttr {
+	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint32Attr(uint32(ticks(v))))}
 }
 
-func (k optionKind) option(number int, d time.Duration) (Option, error) {
-	o := Option{Name: k.name, attr: k.attr}
-	if ip := ipNames[k.name]; ip != "" {
-		o.Name = ip
+func (Time) read(b []byte) any { return float64(u32(b)) / userHZ }
+
+func (t Time) check(v any) error {
+	if d := v.(time.Duration); ticks(v) < ticks(t.Min) || ticks(v) > ticks(t.Max) {
+		return Usage(fmt.Sprintf("it is from %v to %v", t.Min.Seconds(), t.Max.Seconds())+" s", "%v is out of range", d)
 	}
-	value := number
-	if k.isTime {
-		value = int(math.Round(d.Seconds() * userHZ))
-		if value < k.min*userHZ || value > k.max*userHZ {
-			return o, Usage(fmt.Sprintf("it is from %ds to %ds", k.min, k.max), "%s=%v is out of range", k.name, d)
+	return nil
+}
+
+func (Time) text(v any) (string, bool) { return strconv.Itoa(ticks(v)), true }
+
+func ticks(v any) int { return int(math.Round(v.(time.Duration).Seconds() * userHZ)) }
+
+// Word is one of some words (string), each with its number, in 2 or 4 bytes.
+type Word struct {
+	Size  int
+	Words []string
+	// values are the words' numbers; nil for 0, 1, 2 …
+	values []int
+	// bare: `ip` takes the word without the option's name.
+	bare bool
+	// swapped: in network byte order.
+	swapped bool
+}
+
+func (w Word) value(i int) int {
+	if w.values == nil {
+		return i
+	}
+	return w.values[i]
+}
+
+func (w Word) attributes(attr int, v any) []*nl.RtAttr {
+	n := w.value(slices.Index(w.Words, v.(string)))
+	if w.swapped {
+		return []*nl.RtAttr{nl.NewRtAttr(attr, binary.BigEndian.AppendUint16(nil, uint16(n)))}
+	}
+	return []*nl.RtAttr{nl.NewRtAttr(attr, sized(w.Size, n))}
+}
+
+func (w Word) read(b []byte) any {
+	n := number(w.Size, b)
+	if w.swapped && len(b) >= 2 {
+		n = int(binary.BigEndian.Uint16(b))
+	}
+	for i, word := range w.Words {
+		if w.value(i) == n {
+			return word
 		}
-	} else if value < k.min || value > k.max {
-		return o, Usage(fmt.Sprintf("it is from %d to %d", k.min, k.max), "%s=%d is out of range", k.name, value)
 	}
-	o.text = strconv.Itoa(value)
-	switch k.size {
+	return strconv.Itoa(n)
+}
+
+func (w Word) check(v any) error {
+	if s := v.(string); !slices.Contains(w.Words, s) {
+		hint := "one of " + strings.Join(w.Words, ", ")
+		if near := Nearest(s, w.Words); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		return Usage(hint, "there is no %q", s)
+	}
+	return nil
+}
+
+func (w Word) text(v any) (string, bool) { return v.(string), !w.bare }
+
+// Bit is a truth value (bool) among others in a struct of flags and mask, as
+// ifla_vlan_flags has them.
+type Bit struct{ Bit uint32 }
+
+func (f Bit) attributes(attr int, v any) []*nl.RtAttr {
+	b := nl.Uint32Attr(f.Bit * uint32(bit(v)))
+	return []*nl.RtAttr{nl.NewRtAttr(attr, append(b, nl.Uint32Attr(f.Bit)...))}
+}
+
+func (f Bit) read(b []byte) any { return u32(b)&f.Bit != 0 }
+
+func (Bit) check(any) error { return nil }
+
+func (Bit) text(v any) (string, bool) { return onOff(v.(bool)), true }
+
+func sized(size, n int) []byte {
+	switch size {
 	case 1:
-		o.data = nl.Uint8Attr(uint8(value))
+		return nl.Uint8Attr(uint8(n))
 	case 2:
-		o.data = nl.Uint16Attr(uint16(value))
-	default:
-		o.data = nl.Uint32Attr(uint32(value))
+		return nl.Uint16Attr(uint16(n))
 	}
-	return o, nil
+	return nl.Uint32Attr(uint32(n))
 }
 
-// readOptions reads IFLA_INFO_DATA back: switches as bool, times as seconds.
-func readOptions(known []optionKind, data []byte) map[string]any {
-	values := map[string]any{}
-	for kind, v := range attributes(data) {
-		for _, k := range known {
-			if k.attr == kind {
-				values[k.name] = k.read(v)
-			}
-		}
-	}
-	return values
-}
-
-func (k optionKind) read(v []byte) any {
-	var n int
-	switch k.size {
+func number(size int, b []byte) int {
+	switch size {
 	case 1:
-		n = u8(v)
+		return u8(b)
 	case 2:
-		n = u16(v)
-	default:
-		n = int(u32(v))
+		return u16(b)
 	}
-	switch {
-	case k.isTime:
-		return float64(n) / userHZ
-	case k.max == 1:
-		return n != 0
+	return int(u32(b))
+}
+
+func bit(v any) int {
+	if v.(bool) {
+		return 1
 	}
-	return n
+	return 0
 }

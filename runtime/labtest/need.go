@@ -137,19 +137,23 @@ func oneID() bool {
 // has to be there: the test fails instead.
 func Need(t testing.TB, names ...string) {
 	t.Helper()
-	required := strings.Split(os.Getenv("NSSCRIPT_REQUIRE"), ",")
 	for _, name := range names {
 		check := features[name]
 		if check == nil {
 			check = func() string { return missing(name) }
 		}
-		why := check()
-		switch {
-		case why == "":
-		case slices.Contains(required, name):
-			t.Fatalf("needs %s, which NSSCRIPT_REQUIRE says is here: %s", name, why)
-		default:
-			t.Skipf("needs %s: %s", name, why)
+		if why := check(); why != "" {
+			Lacks(t, name, why)
 		}
 	}
+}
+
+// Lacks skips the test for want of something, or fails it when NSSCRIPT_REQUIRE
+// says that it is here. "kinds" are all kinds of links.
+func Lacks(t testing.TB, name, why string) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("NSSCRIPT_REQUIRE"), ","), name) {
+		t.Fatalf("needs %s, which NSSCRIPT_REQUIRE says is here: %s", name, why)
+	}
+	t.Skipf("needs %s: %s", name, why)
 }
