@@ -35,6 +35,11 @@ var kindPages = []kindPage{
 		"a, b = netns(\"a\"), netns(\"b\")\np, q = veth(\"p\", \"q\", up=True)\n" +
 			"i = ipvlan(\"eth0\", parent=p, ns=a, mode=\"l2\", addr=\"10.0.0.1/24\", up=True)\n" +
 			"ipvlan(\"eth0\", parent=p, ns=b, mode=\"l2\", addr=\"10.0.0.2/24\", up=True)\nexpect.reachable(a, \"10.0.0.2\")\nexpect.eq((i.mode, i.mac), (\"l2\", p.mac))"},
+	{"vxlan", "Makes a link whose frames are carried by UDP (RFC 7348) to where the forwarding table, remote or group says.",
+		"a, b = netns(\"a\"), netns(\"b\")\nla, lb = veth(\"eth0\", \"eth0\", ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
+			"vx = vxlan(\"vx0\", ns=a, id=42, remote=\"10.0.0.2\", dstport=4789, addr=\"192.168.0.1/24\", up=True)\n" +
+			"vxlan(\"vx0\", ns=b, id=42, remote=\"10.0.0.1\", dstport=4789, addr=\"192.168.0.2/24\", up=True)\n" +
+			"expect.reachable(a, \"192.168.0.2\")\nexpect.eq((vx.id, vx.remote, vx.dstport), (42, \"10.0.0.2\", 4789))"},
 	{"vrf", "Makes a VRF, a set of links (its ports) whose packets are routed by a table of their own.",
 		"red = vrf(\"red\", table=10, up=True)\na, b = veth(\"a\", \"b\", master=red, addr=\"10.0.0.1/24\", up=True)\n" +
 			"expect.eq((red.table, a.master), (10, red))\nexpect.eq([r.dst for r in routes(root, table=10, family=4) if r.type == \"unicast\"], [\"10.0.0.0/24\"])"},
@@ -53,7 +58,11 @@ func (page *kindPage) spec(k *lab.Kind) *Spec {
 	params := []Param{optional("name", tLinkName, "", "the next free one of its kind unless given")}
 	var mandatory, options []Param
 	where := "root"
-	if k.Lower == lab.NeedsLower {
+	switch k.Lower {
+	case lab.MayHaveDev:
+		where = "the dev's, or root"
+		options = append(options, keyword("dev", tLink, "", "the link that carries its packets"))
+	case lab.NeedsLower:
 		where = "the parent's"
 		mandatory = append(mandatory, Param{Name: "parent", Type: tLink, Required: true, KeywordOnly: true, Doc: "the link that it is on top of"})
 	}
@@ -87,9 +96,35 @@ func optionType(o *lab.Option) *Type {
 		return tUnitDuration
 	case lab.Word:
 		return wordOf(v.Words)
+	case lab.Addr:
+		return tPlainAddress
+	case lab.Hops:
+		return tHopsOf
+	case lab.PortRange:
+		return tPorts
 	}
 	return tBool
 }
+
+// tPlainAddress is an address that is none of a namespace's or link's.
+var tPlainAddress = &Type{Name: "an IP address", Good: `"10.0.0.2"`, Convert: func(c *Call, v starlark.Value) (any, error) {
+	a, err := tAddress.Convert(c, v)
+	if err != nil {
+		return nil, err
+	}
+	if ip := a.(Address).ip; ip.IsValid() {
+		return ip, nil
+	}
+	return nil, errType
+}}
+
+// tHopsOf is a time to live or type of service, or "inherit".
+var tHopsOf = &Type{Name: `a number from 0 to 255, or "inherit"`, Good: "64", Convert: func(c *Call, v starlark.Value) (any, error) {
+	if s, ok := starlark.AsString(v); ok && s == "inherit" {
+		return s, nil
+	}
+	return tByte.Convert(c, v)
+}}
 
 // wordOf is one of some words.
 func wordOf(words []string) *Type {
@@ -105,9 +140,12 @@ func (c *Call) newLink(k *lab.Kind) (starlark.Value, error) {
 	s := c.linkSpec("")
 	s.Name, s.NS = get(c, "name", ""), get[*lab.Namespace](c, "ns", nil)
 	var lower *lab.Link
-	if k.Lower == lab.NeedsLower {
+	switch {
+	case k.Lower == lab.NeedsLower:
 		lower = get[*lab.Link](c, "parent", nil)
-	} else if s.Master != nil && s.NS == nil {
+	case k.Lower == lab.MayHaveDev && c.Given("dev"):
+		lower = get[*lab.Link](c, "dev", nil)
+	case s.Master != nil && s.NS == nil:
 		s.NS = s.Master.NS()
 	}
 	var options []lab.Chosen

@@ -75,6 +75,11 @@ func (l *Link) refs(name string) (starlark.Value, bool, error) {
 		other, err = l.link.Master()
 	case "parent":
 		other, err = l.link.Parent()
+	case "dev":
+		if info, e := l.link.Info(); e != nil || info.Kind != "vxlan" {
+			return nil, e != nil, e
+		}
+		other, err = l.link.Parent()
 	default:
 		return nil, false, nil
 	}

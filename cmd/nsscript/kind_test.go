@@ -16,8 +16,8 @@ import (
 var kindCases = []struct {
 	make, info, attributes string
 }{
-	{`dummy("x", mtu=1400)`, `null`, `{}`},
-	{`ifb("x")`, `null`, `{}`},
+	{`dummy("x", mtu=1400)`, `{}`, `{}`},
+	{`ifb("x")`, `{}`, `{}`},
 	{`vlan("x", parent=p, id=7)`, `{"flags": ["REORDER_HDR"], "id": 7, "protocol": "802.1Q"}`,
 		`{"id": 7, "protocol": "802.1Q", "reorder_hdr": true, "gvrp": false, "mvrp": false, "loose_binding": false, "bridge_binding": false}`},
 	{`vlan("x", parent=p, id=4094, protocol="802.1ad", reorder_hdr=False, gvrp=True, mvrp=True, loose_binding=True, bridge_binding=True)`,
@@ -32,6 +32,18 @@ var kindCases = []struct {
 	{`ipvlan("x", parent=p, mode="l2", flag="private")`, `{"mode": "l2", "private": true}`, `{"mode": "l2", "flag": "private"}`},
 	{`ipvlan("x", parent=p, mode="l3", flag="vepa")`, `{"mode": "l3", "vepa": true}`, `{"mode": "l3", "flag": "vepa"}`},
 	{`ipvlan("x", parent=p, mode="l3s")`, `{"mode": "l3s", "bridge": true}`, `{"mode": "l3s", "flag": "bridge"}`},
+	{`vxlan("x", id=1)`, `{"id": 1, "port": 8472, "learning": true, "ageing": 300,
+		"udp_csum": true, "udp_zero_csum6_tx": false, "udp_zero_csum6_rx": false, "ttl": 0, "df": "unset"}`,
+		`{"id": 1, "dstport": 8472, "learning": true, "ageing": 300.0, "udpcsum": true, "external": false, "tos": 0, "ttl": 0, "df": "unset", "flowlabel": 0}`},
+	{`vxlan("x", id=16777215, remote="10.0.0.9", local="10.0.0.1", dev=p, ttl=64, tos="inherit", df="set", dstport=4789, srcport="32768-60999",
+	learning=False, proxy=True, rsc=True, l2miss=True, l3miss=True, ageing="60s", maxaddress=100, udpcsum=False, gbp=True)`,
+		`{"id": 16777215, "remote": "10.0.0.9", "local": "10.0.0.1", "port_range": {"low": 32768, "high": 60999}, "port": 4789, "learning": false,
+		"proxy": true, "rsc": true, "l2miss": true, "l3miss": true, "tos": "0x1", "ttl": 64, "df": "set", "ageing": 60, "limit": 100, "udp_csum": false, "gbp": true}`, `{"id": 16777215, "remote": "10.0.0.9", "local": "10.0.0.1", "ttl": 64, "tos": "inherit", "df": "set", "dstport": 4789, "srcport": "32768-60999",
+		"learning": false, "proxy": true, "rsc": true, "l2miss": true, "l3miss": true, "ageing": 60.0, "maxaddress": 100, "udpcsum": false, "gbp": true}`},
+	{`vxlan("x", id=2, group="239.1.1.1", dev=p, ttl="inherit")`, `{"group": "239.1.1.1"}`, `{"remote": "239.1.1.1", "ttl": "inherit"}`},
+	{`vxlan("x", id=3, remote="fd00::9", local="fd00::1", flowlabel=1048575, udp6zerocsumtx=True, udp6zerocsumrx=True)`,
+		`{"remote6": "fd00::9", "local6": "fd00::1", "label": "0xfffff", "udp_zero_csum6_tx": true, "udp_zero_csum6_rx": true}`, `{"remote": "fd00::9", "local": "fd00::1", "flowlabel": 1048575, "udp6zerocsumtx": true, "udp6zerocsumrx": true}`},
+	{`vxlan("x", external=True, gpe=True, learning=False)`, `{"external": true, "gpe": true}`, `{"external": true, "gpe": true}`},
 	{`vrf("x", table=77)`, `{"table": 77}`, `{"table": 77}`},
 }
 
@@ -57,7 +69,7 @@ filler = [veth(ns=other) for _ in range(3)]   # so that indexes differ
 x = `+birth+`
 want = json.decode('''`+attributes+`''')
 print(json.encode({name: getattr(x, name) for name in want}))
-if x.kind in ("vlan", "macvlan", "ipvlan"):
+if x.kind in ("vlan", "macvlan", "ipvlan") or "dev=p" in '''`+birth+`''':
     expect.eq(x.parent, p)
 print(exec_in(x.ns, "ip -j -d link show x").stdout)
 before = len(x.ns.links)
@@ -81,8 +93,11 @@ expect.eq(len(ns.links), before - 1)
 		t.Fatalf("ip shows %s", theirs)
 	}
 	link, _ := list[0].(map[string]any)["linkinfo"].(map[string]any)
-	if diff := cmp.Diff(decoded(t, info), link["info_data"]); diff != "" {
-		t.Errorf("ip shows: %s", diff)
+	shown, _ := link["info_data"].(map[string]any)
+	for key, want := range decoded(t, info).(map[string]any) {
+		if diff := cmp.Diff(want, shown[key]); diff != "" {
+			t.Errorf("ip shows %s: %s\n%v", key, diff, shown)
+		}
 	}
 	if kind, _, _ := strings.Cut(birth, "("); link["info_kind"] != kind {
 		t.Errorf("ip says that it is a %v", link["info_kind"])

@@ -22,6 +22,10 @@ type Kind struct {
 	Config, Module string
 
 	prefix string // of a name that is left out; "" for the kind's own
+	// check refuses options that do not go together; nil refuses none.
+	check func([]Chosen) error
+	// lowerAttr says the lower link in IFLA_INFO_DATA; 0 when IFLA_LINK does.
+	lowerAttr int
 }
 
 // Lower tells whether a kind has a lower link (`ip link add link LOWER`).
@@ -29,8 +33,9 @@ type Lower int
 
 // The kinds of need for a lower link.
 const (
-	NoLower Lower = iota
-	NeedsLower
+	NoLower    Lower = iota
+	NeedsLower       // `ip link add link PARENT`
+	MayHaveDev       // `ip link add … type KIND dev DEV`
 )
 
 // KindOf finds a kind by its name; nil when this package makes none of it.
@@ -58,12 +63,30 @@ func (k *Kind) read(data []byte) map[string]any {
 	values := map[string]any{}
 	for kind, v := range attributes(data) {
 		for _, o := range k.Options {
-			if o.attr == kind {
-				values[o.Name] = o.Value.read(v)
+			if value := o.in(kind, v); value != nil {
+				values[o.Name] = value
 			}
 		}
 	}
 	return values
+}
+
+// in is the option's value when the attribute has it, or nil.
+func (o *Option) in(attr int, data []byte) any {
+	switch v := o.Value.(type) {
+	case Addr:
+		if v.six == attr {
+			return v.read(data)
+		}
+	case Hops:
+		if v.Inherited == attr && u8(data) == 1 {
+			return "inherit"
+		}
+	}
+	if o.attr != attr {
+		return nil
+	}
+	return o.Value.read(data)
 }
 
 // AddLink makes a link of any kind but veth, in its namespace at once, also where
@@ -81,6 +104,11 @@ func (l *Lab) AddLink(ctx context.Context, k *Kind, s LinkSpec, lower *Link, opt
 	for _, o := range options {
 		if err := o.Value.check(o.Given); err != nil {
 			return nil, inOption(o.Name, err)
+		}
+	}
+	if k.check != nil {
+		if err := k.check(options); err != nil {
+			return nil, inOption(k.Name, err)
 		}
 	}
 	if err := s.nameAfter(k); err != nil {
@@ -169,20 +197,40 @@ func (l *Lab) emitBirth(ctx context.Context, k *Kind, s *LinkSpec, index int, lo
 		if o.ip != "" {
 			name = o.ip
 		}
-		text, named := o.Value.text(o.Given)
-		if !named {
-			name, text = text, ""
-		}
-		args = append(args, arg("option "+name, text))
+		args = append(args, optionArgs(name, o)...)
 	}
 	born := s.NS
 	if lower != nil {
-		args = append(args, arg("link", lower.name))
+		if k.lowerAttr != 0 {
+			args = append(args, arg("option dev", lower.name))
+		} else {
+			args = append(args, arg("link", lower.name))
+		}
 		if born = lower.ns; born != s.NS {
 			args = append(args, arg("netns", nsArg(s.NS)))
 		}
 	}
 	l.emit(ctx, "link add", born, start, err, args...)
+}
+
+// optionArgs are an option in `ip`'s words: its name and the first word, and then
+// the others.
+func optionArgs(name string, o Chosen) []event.Arg {
+	words, named := o.Value.words(o.Given)
+	if !named {
+		name = ""
+	}
+	var args []event.Arg
+	switch {
+	case name != "" && len(words) > 0:
+		args, words = append(args, arg("option "+name, words[0])), words[1:]
+	case name != "":
+		args = append(args, arg("option "+name, ""))
+	}
+	for _, w := range words {
+		args = append(args, arg("option "+w, ""))
+	}
+	return args
 }
 
 // bear sends the birth and what follows it. The lower link is looked up in the
@@ -200,7 +248,9 @@ func (s *LinkSpec) bear(k *Kind, index *int, lower *Link, options []Chosen) erro
 	}
 	asked := s.NS.conn
 	if lower != nil {
-		r.AddData(nl.NewRtAttr(unix.IFLA_LINK, nl.Uint32Attr(uint32(lower.index))))
+		if k.lowerAttr == 0 {
+			r.AddData(nl.NewRtAttr(unix.IFLA_LINK, nl.Uint32Attr(uint32(lower.index))))
+		}
 		if lower.ns != s.NS {
 			fd, err := s.NS.openFD()
 			if err != nil {
@@ -211,7 +261,7 @@ func (s *LinkSpec) bear(k *Kind, index *int, lower *Link, options []Chosen) erro
 			asked = lower.ns.conn
 		}
 	}
-	r.AddData(k.info(options))
+	r.AddData(k.info(lower, options))
 	rest := func() []*nl.NetlinkRequest { return s.rest(*index, true) }
 	if *index != 0 && asked == s.NS.conn {
 		err := asked.do(append([]*nl.NetlinkRequest{r}, rest()...)...)
@@ -243,13 +293,13 @@ type followUp struct{ error }
 func (f *followUp) Unwrap() error { return f.error }
 
 // info is IFLA_LINKINFO. Options that are bits of one struct share its attribute.
-func (k *Kind) info(options []Chosen) *nl.RtAttr {
+func (k *Kind) info(lower *Link, options []Chosen) *nl.RtAttr {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated(k.Name))
-	if len(options) == 0 {
-		return info
-	}
 	var list []*nl.RtAttr
+	if k.lowerAttr != 0 && lower != nil {
+		list = append(list, nl.NewRtAttr(k.lowerAttr, nl.Uint32Attr(uint32(lower.index))))
+	}
 	bits := map[int]*nl.RtAttr{}
 	for _, o := range options {
 		for _, a := range o.Value.attributes(o.attr, o.Given) {
@@ -265,6 +315,9 @@ func (k *Kind) info(options []Chosen) *nl.RtAttr {
 			}
 			list = append(list, a)
 		}
+	}
+	if len(list) == 0 {
+		return info
 	}
 	data := info.AddRtAttr(unix.IFLA_INFO_DATA, nil)
 	for _, a := range list {

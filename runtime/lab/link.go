@@ -289,7 +289,14 @@ func (k *Link) Master() (*Link, error) {
 // is in no namespace of this lab.
 func (k *Link) Parent() (*Link, error) {
 	info, err := k.Info()
-	if err != nil || info.Kind == "veth" || info.Parent == 0 {
+	index := 0
+	if err == nil {
+		index = info.Parent
+		if kind := KindOf(info.Kind); kind != nil && kind.lowerAttr != 0 {
+			index = info.Dev // a tunnel's IFLA_LINK is itself
+		}
+	}
+	if err != nil || info.Kind == "veth" || index == 0 {
 		return nil, err
 	}
 	ns := k.ns
@@ -299,7 +306,7 @@ func (k *Link) Parent() (*Link, error) {
 	if ns == nil {
 		return nil, nil
 	}
-	return ns.linkAt(info.Parent), nil
+	return ns.linkAt(index), nil
 }
 
 // Ports lists the links whose master this is.

@@ -22,6 +22,7 @@ type LinkInfo struct {
 	Master   int // ifindex of the bridge, bond or VRF, or 0
 	Parent   int // ifindex of the other end or lower link, or 0
 	ParentNS int // the id of Parent's namespace, or -1 when it is this one
+	Dev      int // ifindex, in ParentNS, of the link that carries a tunnel's packets, or 0
 	Alias    string
 	AltNames []string
 	TxQLen   int
@@ -144,6 +145,11 @@ func (i *LinkInfo) parseKind(b []byte) {
 	}
 	if k := KindOf(i.Kind); k != nil && data != nil {
 		i.Options = k.read(data)
+		for kind, v := range attributes(data) {
+			if k.lowerAttr != 0 && kind == k.lowerAttr {
+				i.Dev = int(u32(v))
+			}
+		}
 	}
 }
 

@@ -3,7 +3,7 @@ package lab
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,19 +37,33 @@ type Value interface {
 	read(b []byte) any
 	// check refuses what the kernel would.
 	check(v any) error
-	// text is v as `ip` takes it after the option's name; named is false when it
-	// takes the text alone.
-	text(v any) (text string, named bool)
+	// words are v as `ip` takes it after the option's name; named is false when it
+	// takes them alone.
+	words(v any) (words []string, named bool)
 }
 
-// Number is a whole number (int) of 1, 2 or 4 bytes.
-type Number struct{ Size, Min, Max int }
+// Number is a whole number (int) of 1, 2 or 4 bytes, the latter two also in network
+// byte order.
+type Number struct {
+	Size, Min, Max int
+	Swapped        bool
+}
 
 func (n Number) attributes(attr int, v any) []*nl.RtAttr {
-	return []*nl.RtAttr{nl.NewRtAttr(attr, sized(n.Size, v.(int)))}
+	b := sized(n.Size, v.(int))
+	if n.Swapped {
+		slices.Reverse(b)
+	}
+	return []*nl.RtAttr{nl.NewRtAttr(attr, b)}
 }
 
-func (n Number) read(b []byte) any { return number(n.Size, b) }
+func (n Number) read(b []byte) any {
+	if n.Swapped {
+		b = slices.Clone(b)
+		slices.Reverse(b)
+	}
+	return number(n.Size, b)
+}
 
 func (n Number) check(v any) error {
 	if x := v.(int); x < n.Min || x > n.Max {
@@ -58,13 +72,14 @@ func (n Number) check(v any) error {
 	return nil
 }
 
-func (Number) text(v any) (string, bool) { return strconv.Itoa(v.(int)), true }
+func (Number) words(v any) ([]string, bool) { return []string{strconv.Itoa(v.(int))}, true }
 
 // Switch is a truth value (bool) of 1 or 4 bytes; Words are what `ip` says for
-// False and True.
+// False and True, and Bare that it says them without the option's name.
 type Switch struct {
 	Size  int
 	Words [2]string
+	Bare  bool
 }
 
 func (s Switch) attributes(attr int, v any) []*nl.RtAttr {
@@ -75,30 +90,48 @@ func (s Switch) read(b []byte) any { return number(s.Size, b) != 0 }
 
 func (Switch) check(any) error { return nil }
 
-func (s Switch) text(v any) (string, bool) { return s.Words[bit(v)], true }
+func (s Switch) words(v any) ([]string, bool) { return []string{s.Words[bit(v)]}, !s.Bare }
 
-// Time is a time.Duration that the kernel counts in hundredths of a second
-// (USER_HZ), in 4 bytes; a script reads it in seconds, a float64.
-type Time struct{ Min, Max time.Duration }
+// Flag is a truth value (bool) that is said by the presence of an attribute.
+type Flag struct{}
 
-const userHZ = 100
-
-func (Time) attributes(attr int, v any) []*nl.RtAttr {
-	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint32Attr(uint32(ticks(v))))}
+func (Flag) attributes(attr int, v any) []*nl.RtAttr {
+	if !v.(bool) {
+		return nil
+	}
+	return []*nl.RtAttr{nl.NewRtAttr(attr, nil)}
 }
 
-func (Time) read(b []byte) any { return float64(u32(b)) / userHZ }
+func (Flag) read([]byte) any { return true }
+
+func (Flag) check(any) error { return nil }
+
+// `ip` has a word for True alone, the option's name.
+func (Flag) words(v any) ([]string, bool) { return nil, v.(bool) }
+
+// Time is a time.Duration that the kernel counts in Units, in 4 bytes; a script
+// reads it in seconds, a float64.
+type Time struct{ Min, Max, Unit time.Duration }
+
+// userHZ is the unit of many times, a hundredth of a second (USER_HZ).
+const userHZ = time.Second / 100
+
+func (t Time) attributes(attr int, v any) []*nl.RtAttr {
+	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint32Attr(uint32(t.units(v))))}
+}
+
+func (t Time) read(b []byte) any { return (time.Duration(u32(b)) * t.Unit).Seconds() }
 
 func (t Time) check(v any) error {
-	if d := v.(time.Duration); ticks(v) < ticks(t.Min) || ticks(v) > ticks(t.Max) {
+	if d := v.(time.Duration); t.units(v) < t.units(t.Min) || t.units(v) > t.units(t.Max) {
 		return Usage(fmt.Sprintf("it is from %v to %v", t.Min.Seconds(), t.Max.Seconds())+" s", "%v is out of range", d)
 	}
 	return nil
 }
 
-func (Time) text(v any) (string, bool) { return strconv.Itoa(ticks(v)), true }
+func (t Time) words(v any) ([]string, bool) { return []string{strconv.Itoa(t.units(v))}, true }
 
-func ticks(v any) int { return int(math.Round(v.(time.Duration).Seconds() * userHZ)) }
+func (t Time) units(v any) int { return int(v.(time.Duration).Round(t.Unit) / t.Unit) }
 
 // Word is one of some words (string), each with its number, in 2 or 4 bytes.
 type Word struct {
@@ -151,7 +184,7 @@ func (w Word) check(v any) error {
 	return nil
 }
 
-func (w Word) text(v any) (string, bool) { return v.(string), !w.bare }
+func (w Word) words(v any) ([]string, bool) { return []string{v.(string)}, !w.bare }
 
 // Bit is a truth value (bool) among others in a struct of flags and mask, as
 // ifla_vlan_flags has them.
@@ -166,7 +199,99 @@ func (f Bit) read(b []byte) any { return u32(b)&f.Bit != 0 }
 
 func (Bit) check(any) error { return nil }
 
-func (Bit) text(v any) (string, bool) { return onOff(v.(bool)), true }
+func (Bit) words(v any) ([]string, bool) { return []string{onOff(v.(bool))}, true }
+
+// Addr is an address (netip.Addr), in the option's attribute or, of IPv6, in six.
+// Multicast is what it has to be: remote and group share an attribute, and it reads
+// back as remote, since every link has a group, a number, already.
+type Addr struct {
+	Multicast bool
+	six       int
+}
+
+func (a Addr) attributes(attr int, v any) []*nl.RtAttr {
+	ip := v.(netip.Addr)
+	if ip.Is6() {
+		attr = a.six
+	}
+	return []*nl.RtAttr{nl.NewRtAttr(attr, ip.AsSlice())}
+}
+
+func (a Addr) read(b []byte) any {
+	ip, ok := netip.AddrFromSlice(b)
+	if !ok || ip.IsUnspecified() || a.Multicast {
+		return nil
+	}
+	return ip.String()
+}
+
+func (a Addr) check(v any) error {
+	switch ip := v.(netip.Addr); {
+	case a.Multicast && !ip.IsMulticast():
+		return Usage("one host is remote=", "%v is no multicast group", ip)
+	case !a.Multicast && ip.IsMulticast():
+		return Usage("groups are group=, on a dev=", "%v is a multicast group", ip)
+	}
+	return nil
+}
+
+func (Addr) words(v any) ([]string, bool) { return []string{v.(netip.Addr).String()}, true }
+
+// Hops is a time to live or a type of service: a number (int) of one byte, or
+// "inherit" (string), which the flag Inherited says or, without one, the number 1.
+type Hops struct{ Inherited int }
+
+func (h Hops) attributes(attr int, v any) []*nl.RtAttr {
+	n, isNumber := v.(int)
+	switch {
+	case isNumber:
+		return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint8Attr(uint8(n)))}
+	case h.Inherited != 0:
+		return []*nl.RtAttr{nl.NewRtAttr(h.Inherited, nil)}
+	}
+	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint8Attr(1))}
+}
+
+func (h Hops) read(b []byte) any {
+	if n := u8(b); h.Inherited != 0 || n != 1 {
+		return n
+	}
+	return "inherit"
+}
+
+func (h Hops) check(v any) error {
+	n, isNumber := v.(int)
+	if isNumber && h.Inherited == 0 && n == 1 {
+		return Usage(`say "inherit"`, "1 means to inherit it")
+	}
+	return nil
+}
+
+func (Hops) words(v any) ([]string, bool) { return []string{fmt.Sprint(v)}, true }
+
+// PortRange is a range of ports (Ports), both ends in network byte order.
+type PortRange struct{}
+
+func (PortRange) attributes(attr int, v any) []*nl.RtAttr {
+	p := v.(Ports)
+	b := binary.BigEndian.AppendUint16(nil, uint16(p.First))
+	return []*nl.RtAttr{nl.NewRtAttr(attr, binary.BigEndian.AppendUint16(b, uint16(p.Last)))}
+}
+
+func (PortRange) read(b []byte) any {
+	if len(b) < 4 {
+		return nil
+	}
+	first, last := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	return fmt.Sprintf("%d-%d", first, last)
+}
+
+func (PortRange) check(any) error { return nil }
+
+func (PortRange) words(v any) ([]string, bool) {
+	p := v.(Ports)
+	return []string{strconv.Itoa(p.First), strconv.Itoa(p.Last)}, true
+}
 
 func sized(size, n int) []byte {
 	switch size {

@@ -45,7 +45,7 @@ func TestLanguageNames(t *testing.T) {
 // TestLanguageParams: each keyword in a call that docs/language.md shows exists.
 func TestLanguageParams(t *testing.T) {
 	calls := regexp.MustCompile("`([a-z_.]+)\\(([^`]*)\\)")
-	keyword := regexp.MustCompile(`([a-z_]+)=`)
+	keyword := regexp.MustCompile(`([a-z_][a-z0-9_]*)=`)
 	for _, m := range calls.FindAllStringSubmatch(languagePage(t), -1) {
 		s, _ := builtins.Find(m[1])
 		if s == nil {

@@ -48,6 +48,7 @@ var inherentSysctl = []string{
 	"tcp_fastopen_key", "stable_secret", // random
 	"nf_conntrack_count", "nf_conntrack_buckets", "nf_conntrack_max", // of the machine
 	"netdev_rss_key", "random", "neigh/default/gc_",
+	"vrf/strict_mode", // there as soon as some test has made a VRF
 }
 
 // strip removes what is inherent and sorts the flags.
