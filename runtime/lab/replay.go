@@ -167,7 +167,7 @@ func replayable(r *Route, body []byte) rawRoute {
 		case unix.RTA_CACHEINFO:
 			// struct rta_cacheinfo: the third number is rta_expires, in USER_HZ.
 			if len(v) >= 12 {
-				raw.expires = time.Duration(int32(u32(v[8:]))) * time.Second / userHZ
+				raw.expires = time.Duration(int32(u32(v[8:]))) * userHZ
 			}
 			return false
 		case unix.RTA_OIF, unix.RTA_GATEWAY, unix.RTA_VIA:
