@@ -376,7 +376,7 @@ func TestForbidden(t *testing.T) {
 			}
 		}
 		if out, _ := exec.Command("ldd", labtest.Binary(t)).CombinedOutput(); !strings.Contains(string(out), "not a dynamic") {
-			t.Skip("needs a static nsscript (CGO_ENABLED=0)")
+			labtest.Lacks(t, "static", "nsscript was built with cgo: CGO_ENABLED=0 makes it static")
 		}
 		cmd.Path, cmd.SysProcAttr.Chroot = "/nsscript", dir
 		o := runs(t, exitCannot, cmd)

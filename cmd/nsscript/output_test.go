@@ -50,7 +50,7 @@ func TestFullDisk(t *testing.T) {
 	for _, args := range [][]string{{file}, {"explain", file}, {"doc"}, {"doc", "veth"}, {"--help"}, {"--version"}, {"run", "--help"}} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		cmd := nsscript(t, args...)
 		var stderr strings.Builder

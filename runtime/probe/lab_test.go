@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -83,13 +84,23 @@ type testNS struct {
 	link *netlink.Handle
 }
 
+// lacking skips for want of something of the machine, or fails when the environment
+// says that it has to be there.
+func lacking(t testing.TB, what, why string) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("NSSCRIPT_REQUIRE"), ","), what) {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
 // newNS makes a namespace with lo up, no duplicate address detection and few
 // limits on ICMP errors. Ping sockets are not allowed in it, the kernel's
 // default.
 func newNS(t testing.TB) *testNS {
 	t.Helper()
 	if noKernelTests != "" {
-		t.Skip(noKernelTests)
+		lacking(t, "sandbox", noKernelTests)
 	}
 	ns := &testNS{t: t}
 	err := onOwnThread(func() (err error) {
@@ -161,7 +172,7 @@ func (ns *testNS) sysctl(key, value string) {
 		return os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0)
 	})
 	if errors.Is(err, unix.EROFS) {
-		ns.t.Skipf("sysctl %s: %v", key, err)
+		lacking(ns.t, "sysctl", "sysctl "+key+": "+err.Error())
 	}
 	ns.must(err, "sysctl "+key)
 }

@@ -39,7 +39,7 @@ func FuzzScript(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, source string) {
 		if heavy.MatchString(strings.ReplaceAll(source, "\n", " ")) {
-			t.Skip()
+			t.Skip("takes long by what it asks for")
 		}
 		var r *Runner
 		r = New(Options{Out: io.Discard, MaxSteps: 20_000, Timeout: time.Second,
