@@ -29,22 +29,27 @@ type Call struct {
 // errType makes the wrapper say which type was wanted.
 var errType = errors.New("wrong type")
 
-// builtin makes the Starlark value of a Spec. Every builtin passes through
-// here: it unpacks the arguments, knows the position, and keeps a panic, which
-// is a bug of ours, from the user.
+// builtin makes the Starlark value of a Spec.
 func (s *Spec) builtin(env *Env) *starlark.Builtin {
-	return starlark.NewBuiltin(s.Name, func(t *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (result starlark.Value, err error) {
+	return builtin(s.Name, func() *Spec { return s }, env)
+}
+
+// builtin makes the Starlark value of a Spec that is asked for at the first call.
+// Every builtin passes through here: it unpacks the arguments, knows the position,
+// and keeps a panic, which is a bug of ours, from the user.
+func builtin(name string, spec func() *Spec, env *Env) *starlark.Builtin {
+	return starlark.NewBuiltin(name, func(t *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (result starlark.Value, err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				result, err = nil, bug(s.Name, p)
+				result, err = nil, bug(name, p)
 			}
 		}()
-		c := &Call{Env: env, Thread: t, spec: s}
+		c := &Call{Env: env, Thread: t, spec: spec()}
 		c.Ctx = event.WithPos(env.context(t), func() event.Pos { return env.position(t) })
 		if err := c.unpack(args, kwargs); err != nil {
 			return nil, err
 		}
-		v, err := s.Fn(c)
+		v, err := c.spec.Fn(c)
 		if err != nil {
 			return nil, c.interrupted(err)
 		}

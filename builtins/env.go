@@ -54,9 +54,10 @@ func New(env *Env) starlark.StringDict {
 		env.root.ns = env.Lab.Root
 	}
 	names := starlark.StringDict{"root": env.root, "json": starjson.Module, "math": starmath.Module}
-	groups := map[string]*group{}
-	for _, s := range registry() {
-		addBuiltin(names, groups, s, env)
+	for _, f := range registry() {
+		for _, name := range f.names {
+			f.add(names, name, env)
+		}
 	}
 	return names
 }

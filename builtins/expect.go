@@ -71,29 +71,31 @@ func (g *group) Attr(name string) (starlark.Value, error) {
 	return nil, lab.Usage(hint, "%s has no .%s", g.name, name)
 }
 
-// addBuiltin puts a Spec's builtin where its name says.
-func addBuiltin(names starlark.StringDict, groups map[string]*group, s *Spec, env *Env) {
-	first, method, dotted := strings.Cut(s.Name, ".")
-	switch {
-	case first == "load":
+// add puts a builtin where its name says.
+func (f *family) add(names starlark.StringDict, name string, env *Env) {
+	first, method, dotted := strings.Cut(name, ".")
+	switch name {
+	case "load":
 		return // a statement of the language; the Spec documents it
-	case first == "struct":
-		names[first] = newStruct()
-		return
-	case !dotted && first != "expect" && first != "require":
-		names[first] = s.builtin(env)
+	case "struct":
+		names[name] = newStruct()
 		return
 	}
-	g := groups[first]
+	value := builtin(name, func() *Spec { return f.spec(name) }, env)
+	if !dotted && name != "expect" && name != "require" {
+		names[name] = value
+		return
+	}
+	g, _ := names[first].(*group)
 	if g == nil {
 		g = &group{name: first, members: starlark.StringDict{}}
-		groups[first], names[first] = g, g
+		names[first] = g
 	}
 	if !dotted {
-		g.self = s.builtin(env)
+		g.self = value
 		return
 	}
-	g.members[method] = s.builtin(env)
+	g.members[method] = value
 	g.names = append(g.names, method)
 }
 
@@ -107,15 +109,15 @@ type check struct {
 	fn func(c *Call) (string, error)
 }
 
-// checkSpecs makes expect.X and require.X of each check.
-func checkSpecs() []*Spec {
-	var specs []*Spec
-	for _, group := range []string{"expect", "require"} {
-		for _, k := range checkTable {
+// checkSpecs makes the methods of expect or require.
+func checkSpecs(group string) func() []*Spec {
+	return func() []*Spec {
+		var specs []*Spec
+		for _, k := range checkTable() {
 			specs = append(specs, k.spec(group))
 		}
+		return specs
 	}
-	return specs
 }
 
 func (k *check) spec(group string) *Spec {
@@ -277,10 +279,9 @@ const twoHosts = "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=
 
 var reachParams = []Param{required("ns", tNetnsRef, "who sends"), required("dst", tAddress, "to whom")}
 
-var checkTable []*check
-
-func init() {
-	checkTable = []*check{
+// checkTable are the checks, in the order of the reference page.
+func checkTable() []*check {
+	return []*check{
 		{name: "", doc: "Checks that a condition holds.", params: []Param{required("cond", tAny, "what should be true")},
 			example: "expect(1 + 1 == 2, \"arithmetic works\")",
 			fn: func(c *Call) (string, error) {

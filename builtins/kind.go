@@ -45,14 +45,8 @@ var kindPages = []kindPage{
 			"expect.eq((red.table, a.master), (10, red))\nexpect.eq([r.dst for r in routes(root, table=10, family=4) if r.type == \"unicast\"], [\"10.0.0.0/24\"])"},
 }
 
-// kindSpecs are a builtin for each kind of link but veth.
-func kindSpecs() []*Spec {
-	var specs []*Spec
-	for _, page := range kindPages {
-		specs = append(specs, page.spec(lab.KindOf(page.kind)))
-	}
-	return specs
-}
+// specs is the builtin of a kind of link, a family of its own: a lab has few kinds.
+func (page *kindPage) specs() []*Spec { return []*Spec{page.spec(lab.KindOf(page.kind))} }
 
 func (page *kindPage) spec(k *lab.Kind) *Spec {
 	params := []Param{optional("name", tLinkName, "", "the next free one of its kind unless given")}

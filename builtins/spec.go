@@ -4,6 +4,7 @@ package builtins
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -76,17 +77,64 @@ func variadic(name string, t *Type, doc string) Param {
 	return Param{Name: name, Type: t, Variadic: true, Doc: doc}
 }
 
-// registry lists every builtin; a family adds its own here. It is made when it is
-// asked for: the process that only starts the private lab has no use for it.
-var registry = sync.OnceValue(func() []*Spec {
-	var all []*Spec
-	for _, family := range []func() []*Spec{
-		namespaceSpecs, linkSpecs, kindSpecs, addrSpecs, routeSpecs, ruleSpecs, sysctlSpecs, execSpecs, pingSpecs,
-		checkSpecs, flowSpecs, valueSpecs, fileSpecs, ipaddressSpecs, reSpecs,
-	} {
-		all = append(all, family()...)
+// family is some builtins that are declared together. Their names are there from
+// the start; their Specs are made when one of them is called or asked for, since
+// the time that this takes is most of what an empty script would need.
+type family struct {
+	names []string
+	specs func() []*Spec
+}
+
+func newFamily(specs func() []*Spec, names ...string) *family {
+	return &family{names, sync.OnceValue(specs)}
+}
+
+// spec is the Spec of one of the names.
+func (f *family) spec(name string) *Spec {
+	for _, s := range f.specs() {
+		if s.Name == name {
+			return s
+		}
 	}
-	first := map[string]int{} // where a family begins
+	panic("no builtin " + name) // TestFamilies
+}
+
+// registry lists every builtin; a family adds its own here, in the order of its
+// Specs. It is made when it is asked for: the process that only starts the private
+// lab has no use for it.
+var registry = sync.OnceValue(func() []*family {
+	all := []*family{
+		newFamily(namespaceSpecs, "netns", "namespaces", "delete", "ready"),
+		newFamily(linkSpecs, "veth", "move", "up", "down", "rename", "set_link"),
+		newFamily(addrSpecs, "addr"),
+		newFamily(routeSpecs, "route", "hop", "routes", "route_get", "neighbor"),
+		newFamily(ruleSpecs, "rule"),
+		newFamily(sysctlSpecs, "sysctl", "flush"),
+		newFamily(execSpecs, "exec_in", "spawn", "which"),
+		newFamily(pingSpecs, "ping"),
+		newFamily(checkSpecs("expect"), "expect", "expect.eq", "expect.ne", "expect.lt", "expect.le", "expect.gt", "expect.ge",
+			"expect.contains", "expect.matches", "expect.fails", "expect.reachable", "expect.unreachable", "expect.eventually", "expect.always"),
+		newFamily(checkSpecs("require"), "require", "require.eq", "require.ne", "require.lt", "require.le", "require.gt", "require.ge",
+			"require.contains", "require.matches", "require.fails", "require.reachable", "require.unreachable", "require.eventually", "require.always"),
+		newFamily(flowSpecs, "catch", "fail", "skip", "sleep", "now", "param", "parallel"),
+		newFamily(valueSpecs, "print", "table", "round", "struct"),
+		newFamily(fileSpecs, "read_file", "env", "load"),
+		newFamily(ipaddressSpecs, "ip_address", "ip_network", "ip_interface"),
+		newFamily(reSpecs, "re.search", "re.findall", "re.sub", "re.split"),
+	}
+	for i := range kindPages {
+		all = append(all, newFamily(kindPages[i].specs, kindPages[i].kind))
+	}
+	return all
+})
+
+// Specs returns every builtin in the order of the reference page.
+func Specs() []*Spec {
+	var all []*Spec
+	for _, f := range registry() {
+		all = append(all, f.specs()...)
+	}
+	first := map[string]int{} // where a part of the page begins
 	for i, s := range all {
 		if _, known := first[s.Family]; !known {
 			first[s.Family] = i
@@ -94,19 +142,16 @@ var registry = sync.OnceValue(func() []*Spec {
 	}
 	sort.SliceStable(all, func(i, j int) bool { return first[all[i].Family] < first[all[j].Family] })
 	return all
-})
-
-// Specs returns every builtin in the order of the reference page.
-func Specs() []*Spec { return registry() }
+}
 
 // Find returns the Spec of a name, or nil and the name that was probably meant.
 func Find(name string) (*Spec, string) {
 	var names []string
-	for _, s := range registry() {
-		if s.Name == name {
-			return s, ""
+	for _, f := range registry() {
+		if slices.Contains(f.names, name) {
+			return f.spec(name), ""
 		}
-		names = append(names, s.Name)
+		names = append(names, f.names...)
 	}
 	return nil, lab.Nearest(name, names)
 }
