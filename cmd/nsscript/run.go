@@ -43,12 +43,13 @@ type settings struct {
 	host, undo, force bool
 	timeout           time.Duration
 	maxSteps, seed    uint64
-	color             string
+	color, events     string
 	quiet, verbose    bool
 
 	file, source string
 	args         map[string]string
 	signals      func() <-chan os.Signal
+	recorded     event.Sink // --events
 }
 
 func (s *settings) limits(f *pflag.FlagSet) {
@@ -56,6 +57,7 @@ func (s *settings) limits(f *pflag.FlagSet) {
 	f.Uint64Var(&s.maxSteps, "max-steps", 0, "end the script after so many steps of the interpreter; 0 for never")
 	f.Uint64Var(&s.seed, "seed", 0, "draw MAC addresses from this seed")
 	f.StringVar(&s.color, "color", "auto", "auto, always or never")
+	f.StringVar(&s.events, "events", "", "write every operation to this file, as lines of JSON")
 }
 
 func run(args []string) int {
@@ -116,7 +118,7 @@ func (s *settings) execute(fn func(st *sandbox.State) int) int {
 		fmt.Fprintf(os.Stderr, "nsscript: private lab: %v\n", err)
 		os.Exit(exitCannot)
 	}
-	if !s.read() {
+	if !s.read() || !s.record() {
 		st.Exit(exitError)
 	}
 	if !s.quiet {
@@ -221,6 +223,7 @@ func (s *settings) runScript(st *sandbox.State) int {
 }
 
 func (s *settings) newLab(ctx context.Context, st *sandbox.State, sink event.Sink) (*lab.Lab, error) {
+	sink = event.Tee(sink, s.recorded)
 	return lab.New(ctx, lab.Options{Host: s.host, Force: s.force, Seed: s.seed, Events: sink, Machine: st.Message})
 }
 

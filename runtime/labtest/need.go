@@ -35,6 +35,16 @@ var features = map[string]func() string{
 	// userns: can make a user namespace.
 	"userns":   sync.OnceValue(lacksUserns),
 	"iproute2": func() string { return missing("ip") },
+	"iproute2-6.1": func() string {
+		out, err := exec.Command("ip", "-V").Output()
+		if err != nil {
+			return err.Error()
+		}
+		if !strings.Contains(string(out), "iproute2-6.1.") {
+			return strings.TrimSpace(string(out)) + " is another release"
+		}
+		return ""
+	},
 	"ipv6": func() string {
 		if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
 			return "this kernel has no IPv6"
@@ -132,7 +142,7 @@ func oneID() bool {
 }
 
 // Need skips the test unless the machine has what it needs: features (sandbox,
-// root, nobody, subuid, userns, iproute2, ipv6, sysctl, sysfs, terminal, kernel) or else
+// root, nobody, subuid, userns, iproute2, iproute2-6.1, ipv6, sysctl, sysfs, terminal, kernel) or else
 // programs. What the environment variable NSSCRIPT_REQUIRE lists, with commas,
 // has to be there: the test fails instead.
 func Need(t testing.TB, names ...string) {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"nsscript/builtins"
+	"nsscript/runtime/event"
+	"nsscript/runtime/iproute"
 	"nsscript/runtime/lab"
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
@@ -95,7 +97,7 @@ func serve(text string) int {
 // run runs the script in this process.
 func (j *job) run(st *sandbox.State) (o outcome) {
 	ctx := context.Background()
-	l, err := lab.New(ctx, lab.Options{Machine: st.Message})
+	l, err := lab.New(ctx, lab.Options{Machine: st.Message, Events: recorded()})
 	if err != nil {
 		return outcome{Ended: "error", Reports: []string{err.Error()}}
 	}
@@ -120,6 +122,20 @@ func (j *job) run(st *sandbox.State) (o outcome) {
 		o.Reports = append(o.Reports, r.Explain(result.Err))
 	}
 	return o
+}
+
+// recorded adds what the tests did to the file that NSSCRIPT_EVENTS names, as
+// nsscript does; docs/coverage.md is held against it.
+func recorded() event.Sink {
+	path := os.Getenv("NSSCRIPT_EVENTS")
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+	if err != nil {
+		panic(err)
+	}
+	return event.JSONLines(f, func(e event.Event) []string { return iproute.Commands(e, true) }, func(err error) { panic(err) })
 }
 
 // start runs the job in a new process. Where no private lab can be made, the
