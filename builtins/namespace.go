@@ -83,7 +83,7 @@ func (n *Namespace) noLink(name string) error {
 	return &lab.Error{Op: fmt.Sprintf("there is no link %q in %s", name, n.ns), Kind: lab.KindGone, Hint: hint}
 }
 
-var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors"}
+var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops"}
 
 // AttrNames lists the attributes.
 func (n *Namespace) AttrNames() []string { return namespaceAttrs }
@@ -121,6 +121,12 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 			return nil, err
 		}
 		return n.env.ruleRows(rules), nil
+	case "nexthops":
+		list, err := n.ns.Nexthops()
+		if err != nil {
+			return nil, err
+		}
+		return n.env.nexthopRows(list), nil
 	case "neighbors":
 		list, err := n.ns.Neighbors()
 		if err != nil {
@@ -219,7 +225,7 @@ func namespaceSpecs() []*Spec {
 		},
 		{
 			Name: "delete", Family: familyNamespaces, Like: "ip … del",
-			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, neighbours; " +
+			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours; " +
 				"a process is stopped. A deleted namespace lives on while a process is in it. " +
 				"With --host, what this run did not make needs --force.",
 			Params: []Param{variadic("objects", tAny, "what to delete")},
@@ -270,9 +276,11 @@ func (c *Call) delete(v starlark.Value) error {
 			return o.Delete(c.Ctx)
 		case *lab.Rule:
 			return o.Delete(c.Ctx)
+		case *lab.Nexthop:
+			return o.Delete(c.Ctx)
 		case *lab.Neighbor:
 			return o.Delete(c.Ctx)
 		}
 	}
-	return lab.Usage("it takes namespaces, links, addresses, routes, rules, neighbours and processes", "%s cannot be deleted", describe(v))
+	return lab.Usage("it takes namespaces, links, addresses, routes, rules, nexthops, neighbours and processes", "%s cannot be deleted", describe(v))
 }

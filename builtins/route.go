@@ -24,7 +24,7 @@ func (env *Env) route(r *lab.Route) *Record {
 		field{"proto", starlark.String(r.ProtoName())}, field{"scope", starlark.String(lab.ScopeName(r.Scope))},
 		field{"src", addrText(r.Src)}, field{"mtu", number(r.MTU)}, field{"advmss", number(r.AdvMSS)},
 		field{"onlink", starlark.Bool(r.OnLink)}, field{"hops", starlark.NewList(hops)}, field{"tos", number(r.TOS)},
-		field{"locked", strs(r.LockedNames())})
+		field{"nhid", number(r.Nexthop)}, field{"locked", strs(r.LockedNames())})
 }
 
 // nextHop is a hop() value: its gateway may be a namespace or a link, whose
@@ -162,6 +162,7 @@ func routeSpecs() []*Spec {
 				keyword("advmss", tUint16, "", "the segment size to announce, in bytes"),
 				keyword("onlink", tBool, "False", "the gateway is on the link although no subnet says so"),
 				keyword("hops", tHops, "", "several next hops (ECMP), made by hop()"),
+				keyword("nhid", tNexthop, "", "the nexthop object to go by, or its id, instead of via=, dev= and hops="),
 				keyword("replace", tBool, "False", "take the place of one that is there"),
 			},
 			Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nr = route(root, \"192.0.2.0/24\", via=\"10.0.0.2\")\n" +
@@ -238,6 +239,9 @@ func addRoute(c *Call) (starlark.Value, error) {
 	if c.Given("hops") && (c.Given("via") || c.Given("dev")) {
 		return nil, lab.Usage("", "route takes hops=, or via= and dev=, not both")
 	}
+	if c.Given("nhid") && (c.Given("via") || c.Given("dev") || c.Given("hops") || c.Given("onlink")) {
+		return nil, lab.Usage("the nexthop object has them", "route takes nhid=, or via=, dev=, onlink= and hops=, not both")
+	}
 	dst, via, hops, err := c.gateways()
 	if err != nil {
 		return nil, err
@@ -248,9 +252,10 @@ func addRoute(c *Call) (starlark.Value, error) {
 	}
 	r := lab.Route{Dst: dst, Via: via, Dev: get[*lab.Link](c, "dev", nil), Src: src, Metric: get(c, "metric", 0),
 		Table: get(c, "table", 0), Type: get(c, "type", 0), Scope: get(c, "scope", -1), MTU: get(c, "mtu", 0),
-		AdvMSS: get(c, "advmss", 0), OnLink: get(c, "onlink", false), Hops: hops}
+		AdvMSS: get(c, "advmss", 0), OnLink: get(c, "onlink", false), Hops: hops,
+		Nexthop: get(c, "nhid", 0)}
 	unicast := r.Type == 0 || r.Type == unix.RTN_UNICAST
-	if unicast && !via.IsValid() && r.Dev == nil && len(hops) == 0 {
+	if unicast && !via.IsValid() && r.Dev == nil && len(hops) == 0 && r.Nexthop == 0 {
 		return nil, lab.Usage(`say via="10.0.0.1", dev=, hops=[…], or type="blackhole"`, "route to %s leads nowhere", r.DstString())
 	}
 	made, err := get[*lab.Namespace](c, "ns", nil).AddRoute(c.Ctx, r, get(c, "replace", false))

@@ -108,6 +108,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(linkSpecs, "veth", "move", "up", "down", "rename", "set_link"),
 		newFamily(addrSpecs, "addr"),
 		newFamily(routeSpecs, "route", "hop", "routes", "route_get", "neighbor"),
+		newFamily(nexthopSpecs, "nexthop", "nexthop_buckets"),
 		newFamily(ruleSpecs, "rule"),
 		newFamily(sysctlSpecs, "sysctl", "flush"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),

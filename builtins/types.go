@@ -394,28 +394,30 @@ var tFamily = &Type{Name: "4 or 6", Good: "6", Convert: func(_ *Call, v starlark
 	return nil, errType
 }}
 
-// named makes a type from a function that looks a name up; whole numbers pass.
-func named(what, good string, find func(string) (int, error)) *Type {
+// named makes a type from a function that looks a name up; whole numbers up to
+// most pass.
+func named(what, good string, most int64, find func(string) (int, error)) *Type {
 	return &Type{Name: what, Good: good, Convert: func(_ *Call, v starlark.Value) (any, error) {
 		switch v := v.(type) {
 		case starlark.String:
 			return find(string(v))
 		case starlark.Int:
-			if n, ok := v.Int64(); ok && n >= 0 && n <= math.MaxUint32 {
+			if n, ok := v.Int64(); ok && n >= 0 && n <= most {
 				return int(n), nil
 			}
-			return nil, fmt.Errorf("%s is out of range", v)
+			return nil, fmt.Errorf("%s is out of range: it is from 0 to %d", v, most)
 		}
 		return nil, errType
 	}}
 }
 
 var (
-	tTable     = named("a routing table, by number or name", `"main"`, lab.Table)
-	tScope     = named("a scope", `"link"`, lab.Scope)
-	tRouteType = named("a type of route", `"blackhole"`, lab.RouteType)
-	tProtocol  = named("an IP protocol", `"tcp"`, lab.Protocol)
-	tAction    = named("an action", `"blackhole"`, lab.RuleAction)
+	tTable      = named("a routing table, by number or name", `"main"`, math.MaxUint32, lab.Table)
+	tScope      = named("a scope", `"link"`, 255, lab.Scope)
+	tRouteType  = named("a type of route", `"blackhole"`, 9, lab.RouteType)
+	tProtocol   = named("an IP protocol", `"tcp"`, 255, lab.Protocol)
+	tRouteProto = named("a routing protocol, by number or name", `"static"`, 255, lab.RouteProtocol)
+	tAction     = named("an action", `"blackhole"`, 8, lab.RuleAction)
 )
 
 // tPorts is a port or a range of them.

@@ -63,6 +63,7 @@ ip -6 route add 2001:db8:4::/48 via fd06::8 src fd04::2
 ip nexthop add id 7 via 10.4.0.5 dev d0
 ip nexthop add id 8 via 10.6.0.5 dev e0
 ip nexthop add id 3 group 7,2/8
+ip nexthop add id 4 group 7/8 type resilient buckets 8 idle_timer 60
 ip route add 198.19.0.0/24 nhid 7
 ip route add 198.19.1.0/24 nhid 3
 ip neigh add 10.4.0.66 lladdr 02:00:00:00:00:66 dev d0
@@ -94,6 +95,14 @@ for table in [root.routes, routes(root, table="local")]:
     for r in table:
         if r.proto != "kernel": delete(r)
 for n in root.neighbors: delete(n)`,
+		"nexthops": `
+delete(root.nexthops[-1])
+nexthop(root, 7, via="10.4.0.6", dev=root["d0"], replace=True)
+nexthop(root, 3, group=[7], replace=True)
+nexthop(root, 9, blackhole=True, family=6)
+route(root, "198.19.3.0/24", nhid=7)
+nexthop(root, 6, blackhole=True, replace=True)
+for n in root.nexthops: delete(n)`,
 		"replace": `
 route(root, "198.51.100.0/24", via="10.4.0.5", replace=True)
 route(root, "203.0.113.0/24", via="10.4.0.5", replace=True)

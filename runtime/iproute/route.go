@@ -74,6 +74,19 @@ func defaultScope(e event.Event) string {
 	return "global"
 }
 
+// nexthopChange deletes by the id alone.
+func nexthopChange(e event.Event, _ bool) []command {
+	if verb(e) == "del" {
+		return one(ip(e, "nexthop", "del", "id", e.Get("id")))
+	}
+	var family []string
+	if e.Get("family") == "inet6" {
+		family = []string{"-6"}
+	}
+	w := append(ip(e, family...), "nexthop", verb(e))
+	return one(append(w, arguments(without(e.Args, "family"))...))
+}
+
 func ruleChange(e event.Event, _ bool) []command {
 	var family []string
 	if e.Get("family") == "inet6" {

@@ -343,6 +343,13 @@ func u32(b []byte) uint32 {
 	return binary.NativeEndian.Uint32(b)
 }
 
+func u64(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(b)
+}
+
 // cstring is a text that a NUL byte ends, if there is one.
 func cstring(b []byte) string {
 	text, _, _ := bytes.Cut(b, []byte{0})

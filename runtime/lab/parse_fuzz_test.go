@@ -22,6 +22,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte{2, 0, 0, 0, 1, 0, 0, 0, 0x80, 0, 0, 1, 8, 0, 1, 0, 10, 0, 0, 9, 10, 0, 2, 0, 2, 0, 0, 0, 0, 9, 0, 0})
 	// An nlmsgerr: -EEXIST.
 	f.Add([]byte{0xef, 0xff, 0xff, 0xff, 36, 0, 0, 0, 16, 0, 5, 6, 1, 0, 0, 0, 0, 0, 0, 0})
+	empty := &Namespace{conn: &conn{fd: -1}} // that has no links
 	f.Fuzz(func(_ *testing.T, body []byte) {
 		if info := parseLink(body); info != nil {
 			_ = info.Brief(info.Name)
@@ -48,6 +49,13 @@ func FuzzParse(f *testing.F) {
 			r.renumber(1, 2)
 		}
 		parseNexthop(body)
+		if n, ok := empty.parseNexthopObject(body); ok {
+			_ = n.String()
+		}
+		if r, ok := empty.parseRoute(body); ok {
+			_ = r.String()
+		}
+		parseBucket(body)
 		portOptions(body)
 		for _, flags := range []uint16{0, unix.NLM_F_ACK_TLVS, unix.NLM_F_ACK_TLVS | unix.NLM_F_CAPPED} {
 			if r := parseAck(&unix.NlMsghdr{Flags: flags}, body); r != nil {

@@ -25,25 +25,24 @@ type Hop struct {
 
 // Route is a route to make, or one that was read (ip-route(8)).
 type Route struct {
-	NS     *Namespace
-	Dst    netip.Prefix // zero bits of the family for the default route
-	Via    netip.Addr
-	Dev    *Link
-	Src    netip.Addr // the preferred source
-	Metric int
-	Table  int // 0 is the main table when a route is made
-	Type   int // RTN_*; 0 is unicast
-	Scope  int // RT_SCOPE_*, or -1 for `ip`'s choice
-	Proto  int // RTPROT_*; 0 is boot, as `ip` has it
-	MTU    int
-	AdvMSS int
-	TOS    int    // IPv4: only packets with this type of service
-	Locked uint32 // a bit for each RTAX_ metric that path MTU discovery and its like must not change
-	Hops   []Hop
-	OnLink bool
-	Cloned bool // from the cache of exceptions
-
-	nexthop int // the nexthop object (ip-nexthop(8)) that stands for Via, Dev and Hops, or 0
+	NS      *Namespace
+	Dst     netip.Prefix // zero bits of the family for the default route
+	Via     netip.Addr
+	Dev     *Link
+	Src     netip.Addr // the preferred source
+	Metric  int
+	Table   int // 0 is the main table when a route is made
+	Type    int // RTN_*; 0 is unicast
+	Scope   int // RT_SCOPE_*, or -1 for `ip`'s choice
+	Proto   int // RTPROT_*; 0 is boot, as `ip` has it
+	MTU     int
+	AdvMSS  int
+	TOS     int    // IPv4: only packets with this type of service
+	Locked  uint32 // a bit for each RTAX_ metric that path MTU discovery and its like must not change
+	Hops    []Hop
+	OnLink  bool
+	Cloned  bool // from the cache of exceptions
+	Nexthop int  // the nexthop object that stands for Via, Dev and Hops, or 0
 }
 
 // DstString is the destination as `ip` prints it: "default" for all.
@@ -85,7 +84,7 @@ func (r *Route) normalize() {
 	case unix.RTN_BROADCAST, unix.RTN_MULTICAST, unix.RTN_ANYCAST:
 		r.Scope = unix.RT_SCOPE_LINK
 	case unix.RTN_UNICAST:
-		if !r.Via.IsValid() && len(r.Hops) == 0 {
+		if !r.Via.IsValid() && len(r.Hops) == 0 && r.Nexthop == 0 {
 			r.Scope = unix.RT_SCOPE_LINK
 		}
 	}
@@ -115,15 +114,15 @@ func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
 		add(unix.RTA_DST, r.Dst.Masked().Addr().AsSlice())
 	}
 	switch {
-	case r.nexthop != 0:
-		add(rtaNHID, nl.Uint32Attr(uint32(r.nexthop)))
+	case r.Nexthop != 0:
+		add(rtaNHID, nl.Uint32Attr(uint32(r.Nexthop)))
 	case len(r.Hops) > 0:
 		add(unix.RTA_MULTIPATH, r.multipath())
 	}
-	if r.Via.IsValid() && r.nexthop == 0 {
+	if r.Via.IsValid() && r.Nexthop == 0 {
 		req.AddData(viaAttr(r.Via, r.Dst.Addr()))
 	}
-	if r.Dev != nil && r.nexthop == 0 {
+	if r.Dev != nil && r.Nexthop == 0 {
 		add(unix.RTA_OIF, nl.Uint32Attr(uint32(r.Dev.index)))
 	}
 	if r.Src.IsValid() {
@@ -196,13 +195,13 @@ func (r *Route) args() []event.Arg {
 	if r.TOS != 0 {
 		add("tos", fmt.Sprintf("%#02x", r.TOS))
 	}
-	if r.nexthop != 0 {
-		add("nhid", strconv.Itoa(r.nexthop))
+	if r.Nexthop != 0 {
+		add("nhid", strconv.Itoa(r.Nexthop))
 	}
-	if r.Via.IsValid() && r.nexthop == 0 {
+	if r.Via.IsValid() && r.Nexthop == 0 {
 		add("via", viaWords(r.Via, r.Dst.Addr()))
 	}
-	if r.Dev != nil && r.nexthop == 0 {
+	if r.Dev != nil && r.Nexthop == 0 {
 		add("dev", r.Dev.name)
 	}
 	if r.Src.IsValid() {
@@ -230,7 +229,7 @@ func (r *Route) args() []event.Arg {
 		add("onlink", "")
 	}
 	for _, h := range r.Hops {
-		if r.nexthop == 0 {
+		if r.Nexthop == 0 {
 			add("nexthop", h.words(r.Dst.Addr()))
 		}
 	}
@@ -246,6 +245,9 @@ func (r *Route) String() string {
 	w = append(w, r.DstString())
 	if r.TOS != 0 {
 		w = append(w, "tos", fmt.Sprintf("%#02x", r.TOS))
+	}
+	if r.Nexthop != 0 {
+		w = append(w, "nhid", strconv.Itoa(r.Nexthop))
 	}
 	if r.Via.IsValid() {
 		w = append(w, "via", viaWords(r.Via, r.Dst.Addr()))
@@ -429,7 +431,7 @@ func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
 				}
 			}
 		case rtaNHID:
-			r.nexthop = int(u32(v))
+			r.Nexthop = int(u32(v))
 		case unix.RTA_MULTIPATH:
 			r.Hops = ns.parseHops(v)
 		}

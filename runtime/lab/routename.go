@@ -32,11 +32,28 @@ var protocols = map[int]string{
 }
 
 // ProtoName is who made the route, as `ip` prints it (/etc/iproute2/rt_protos).
-func (r *Route) ProtoName() string {
-	if n, ok := protocols[r.Proto]; ok {
-		return n
+func (r *Route) ProtoName() string { return RouteProtocolName(r.Proto) }
+
+// RouteProtocol returns the RTPROT_ number of who makes routes, rules and the
+// like, by name ("static", "bgp" …).
+func RouteProtocol(name string) (int, error) {
+	for n, known := range protocols {
+		if known == name {
+			return n, nil
+		}
 	}
-	return strconv.Itoa(r.Proto)
+	if n, err := strconv.ParseUint(name, 10, 8); err == nil {
+		return int(n), nil
+	}
+	return 0, Usage(`use "static", "bgp", "ospf" … or a number up to 255`, "%q is no routing protocol", name)
+}
+
+// RouteProtocolName is the inverse of [RouteProtocol].
+func RouteProtocolName(n int) string {
+	if name, ok := protocols[n]; ok {
+		return name
+	}
+	return strconv.Itoa(n)
 }
 
 var tables = map[string]int{"default": unix.RT_TABLE_DEFAULT, "main": unix.RT_TABLE_MAIN, "local": unix.RT_TABLE_LOCAL}

@@ -18,7 +18,7 @@ i=0
 while [ $i -lt 60 ] && ip -6 addr show tentative | grep -q .; do sleep 0.05; i=$((i+1)); done
 for l in $(ip -o link | sed 's/^[0-9]*: //;s/[@:].*//'); do ip link show dev $l >/dev/null; done
 for c in "ip -j -d link" "ip -j -d addr" "ip -j -d -4 route show table all" "ip -j -d -6 route show table all" \
-	"ip -j -d -4 rule" "ip -j -d -6 rule" "ip -j -d neigh show nud permanent" "ip -j neigh show proxy" \
+	"ip -j -d -4 rule" "ip -j -d -6 rule" "ip -j -d neigh show nud permanent" "ip -j neigh show proxy" "ip -j -d nexthop" \
 	"bridge -j -d link" "bridge -j vlan" "bridge -j fdb"; do
 	echo "== $c"
 	$c
