@@ -42,6 +42,8 @@ type Env struct {
 	checks checks
 	tables tables
 	root   *Namespace
+
+	started []started
 }
 
 // New completes an Env and returns the names that scripts find predeclared.

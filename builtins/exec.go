@@ -2,8 +2,11 @@ package builtins
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -45,7 +48,7 @@ func (p *Process) CompareSameType(op syntax.Token, y starlark.Value, _ int) (boo
 
 // AttrNames lists the attributes.
 func (p *Process) AttrNames() []string {
-	return []string{"pid", "argv", "running", "code", "output", "stop", "wait", "signal"}
+	return []string{"pid", "argv", "running", "code", "output", "lines", "stop", "wait", "signal"}
 }
 
 // Attr asks for the process's state.
@@ -56,9 +59,14 @@ func (p *Process) Attr(name string) (starlark.Value, error) {
 	case "argv":
 		return strs(p.process.Argv), nil
 	case "running":
-		return starlark.Bool(p.process.Running()), nil
+		if running := p.process.Running(); running {
+			return starlark.True, nil
+		}
+		p.process.Notice()
+		return starlark.False, nil
 	case "code":
 		if code, ended := p.process.Code(); ended {
+			p.process.Notice()
 			return starlark.MakeInt(code), nil
 		}
 		return starlark.None, nil
@@ -102,11 +110,14 @@ var tSignal = &Type{Name: "a signal's name or number", Good: `"HUP"`, Convert: f
 var processMethods = []*Spec{
 	{Name: "process.stop", Params: []Param{optional("timeout", tDuration, "\"2s\"", "from SIGTERM to SIGKILL")}},
 	{Name: "process.wait", Params: []Param{optional("timeout", tDuration, "", "at most so long")}},
+	{Name: "process.lines"},
 	{Name: "process.signal", Params: []Param{required("signal", tSignal, "which")}},
 }
 
 var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error){
+	"process.lines": func(_ *Call, p *process.Process) (starlark.Value, error) { return strs(p.Lines()), nil },
 	"process.stop": func(c *Call, p *process.Process) (starlark.Value, error) {
+		p.Notice()
 		return nil, c.Env.Lab.Stop(c.Ctx, p, get(c, "timeout", 2*time.Second))
 	},
 	"process.wait": func(c *Call, p *process.Process) (starlark.Value, error) {
@@ -120,10 +131,12 @@ var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error)
 			}
 			return nil, &lab.Error{Op: fmt.Sprintf("%s has not ended within %v", strings.Join(p.Argv, " "), get(c, "timeout", time.Duration(0))), Kind: lab.KindTimeout}
 		}
+		p.Notice()
 		code, _ := p.Code()
 		return starlark.MakeInt(code), nil
 	},
 	"process.signal": func(c *Call, p *process.Process) (starlark.Value, error) {
+		p.Notice()
 		return nil, c.Env.Lab.Signal(c.Ctx, p, get(c, "signal", syscall.Signal(0)))
 	},
 }
@@ -137,7 +150,11 @@ func (c *Call) within(param string) (context.Context, context.CancelFunc) {
 }
 
 func (env *Env) result(r process.Result) *Record {
-	rec := record("result", strings.TrimRight(r.Stdout, "\n"), nil,
+	text := strings.TrimRight(r.Stdout, "\n")
+	if r.Truncated {
+		text += fmt.Sprintf("\n… there was more: of each stream %d MiB are kept", process.MaxOutput>>20)
+	}
+	rec := record("result", text, nil,
 		field{"code", starlark.MakeInt(r.Code)}, field{"stdout", starlark.String(r.Stdout)}, field{"stderr", starlark.String(r.Stderr)},
 		field{"ok", starlark.Bool(r.Code == 0)}, field{"seconds", seconds(r.Took)}, field{"argv", strs(r.Argv)},
 		field{"truncated", starlark.Bool(r.Truncated)})
@@ -149,26 +166,47 @@ func (env *Env) result(r process.Result) *Record {
 func execParams() []Param {
 	return []Param{
 		required("ns", tNetnsRef, "where"), required("cmd", tArgv, "a list is argv; a string goes to /bin/sh -c"),
-		keyword("input", tString, "", "what it reads on standard input"), keyword("env", tEnviron, "", "added to the environment; the program is looked up in its PATH"),
-		keyword("cwd", tString, "", "the working directory"), keyword("user", tString, "", "another user to run as; needs root or a subuid range"),
+		keyword("input", tText, "", "what it reads on standard input"), keyword("env", tEnviron, "", "added to the environment; the program is looked up in its PATH"),
+		keyword("cwd", tString, "", "the working directory"), keyword("user", tIdentity, "", "another user to run as, by name or number; needs root or a subuid range"),
+		keyword("group", tIdentity, "the user's", "a group to run as, by name or number"),
+		keyword("tty", tBool, "False", "on a terminal of 80×24, where input is typed and then end of file"),
 	}
 }
 
 func (c *Call) processSpec() process.Spec {
 	return process.Spec{Argv: get[[]string](c, "cmd", nil), Input: get(c, "input", ""), Env: get[[]string](c, "env", nil),
-		Dir: get(c, "cwd", ""), User: get(c, "user", "")}
+		Dir: get(c, "cwd", ""), User: get(c, "user", ""), Group: get(c, "group", ""), TTY: get(c, "tty", false)}
 }
+
+// tIdentity is a user or a group.
+var tIdentity = &Type{Name: "a name or a number", Good: `"nobody"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	switch v := v.(type) {
+	case starlark.String:
+		if v == "" {
+			return nil, errors.New("a name is not empty")
+		}
+		return string(v), nil
+	case starlark.Int:
+		if n, ok := v.Uint64(); ok && n < math.MaxUint32 {
+			return v.String(), nil
+		}
+		return nil, fmt.Errorf("%s is out of range: it is from 0 to %d", v, math.MaxUint32-1)
+	}
+	return nil, errType
+}}
 
 func execSpecs() []*Spec {
 	return []*Spec{
 		{
 			Name: "exec_in", Family: familyNamespaces, Returns: "result: code stdout stderr ok seconds argv truncated", Like: "ip netns exec NS CMD",
 			Doc: "Runs a command in a namespace and waits for its end. A nonzero exit status is an error with what it printed, unless check=False. " +
-				"After the timeout its whole process group is killed, and that is an error in any case. Of each output stream 64 MiB are kept.",
+				"After the timeout its whole process group is killed, and that is an error in any case. Of each output stream 64 MiB are kept; " +
+				"truncated says that there was more. Output is text whose bytes are as the program wrote them, also those that are no UTF-8. " +
+				"On a terminal (tty=True) both streams are one, stdout, with what was typed and with lines that end in \\r\\n.",
 			Params: append(execParams(), keyword("timeout", tDuration, "", "at most so long"),
 				keyword("check", tBool, "True", "a nonzero exit status is an error")),
 			Example: "blue = netns(\"blue\")\nr = exec_in(blue, [\"cat\", \"/proc/net/dev\"])\nexpect.contains(r.stdout, \"lo:\")\n" +
-				"expect.eq(exec_in(blue, \"exit 3\", check=False).code, 3)",
+				"expect.eq(exec_in(blue, \"exit 3\", check=False).code, 3)\nexpect.contains(exec_in(blue, \"tty\", tty=True).stdout, \"/dev/pts/\")",
 			Fn: func(c *Call) (starlark.Value, error) {
 				ctx, cancel := c.within("timeout")
 				defer cancel()
@@ -180,17 +218,27 @@ func execSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "spawn", Family: familyNamespaces, Returns: "process: pid argv running code output wait() stop() signal()", Like: "ip netns exec NS CMD &",
-			Doc: "Starts a command in a namespace and goes on. It ends with the lab at the latest. " +
-				"stop(timeout=\"2s\") sends SIGTERM to its process group and SIGKILL after the timeout; wait(timeout=) returns the exit status; " +
-				"signal(\"HUP\") sends a signal, by name or number.",
-			Params:  execParams(),
-			Example: "blue = netns(\"blue\")\np = spawn(blue, [\"sleep\", \"60\"])\nexpect(p.running)\nexpect.eq(netns(pid=p.pid), blue)\np.stop()\nexpect.eq(p.running, False)",
+			Name: "spawn", Family: familyNamespaces, Returns: "process: pid argv running code output lines() wait() stop() signal()", Like: "ip netns exec NS CMD &",
+			Doc: "Starts a command in a namespace and goes on, at once or when it is ready: when some socket of the namespace listens on a port (TCP or UDP; none may before), " +
+				"when a regular expression matches in its output (^ and $ are those of a line), or when a function that gets the process returns a true value. " +
+				"One that ends before, or is not ready in time, is an error with the last lines of its output. It ends with the lab at the latest. " +
+				"output is the last mebibyte of what it has printed so far, on both streams, lines() the same without line ends; " +
+				"stop(timeout=\"2s\") sends SIGTERM to its process group and SIGKILL after the timeout; wait(timeout=) returns the exit status (128 + N after signal N); " +
+				"signal(\"HUP\") sends a signal, by name or number. One that has died by the end of the script with another status than 0, and not by SIGHUP, SIGINT or SIGTERM, " +
+				"without the script having asked for running or code, waited for it or stopped or signalled it, counts as a failed check.",
+			Params: slices.Insert(execParams(), 2, optional("ready", tReady, "", "a port, a regular expression for its output, or a function of the process"),
+				keyword("timeout", tDuration, "\"10s\"", "to get ready")),
+			Example: "blue = netns(\"blue\")\np = spawn(blue, \"echo at work; sleep 60\", ready=\"^at work$\")\nexpect(p.running)\nexpect.eq(p.lines(), [\"at work\"])\n" +
+				"expect.eq(netns(pid=p.pid), blue)\np.stop()\nexpect.eq(p.running, False)",
 			Fn: func(c *Call) (starlark.Value, error) {
-				p, err := get[*lab.Namespace](c, "ns", nil).Spawn(c.Ctx, c.processSpec())
+				if c.Given("timeout") && !c.Given("ready") {
+					return nil, lab.Usage("stop() ends it; exec_in() has a timeout for the whole run", "spawn: timeout is for ready=, which is not given")
+				}
+				p, err := get[*lab.Namespace](c, "ns", nil).Spawn(c.Ctx, c.processSpec(), c.ready())
 				if err != nil {
 					return nil, err
 				}
+				c.remember(p)
 				return &Process{p, c.Env}, nil
 			},
 		},

@@ -425,12 +425,12 @@ func checkUnreachable(c *Call) (string, error) {
 // round calls the function of eventually or always once; checks inside it only
 // decide whether the round holds. found is "" when it does: the function returned
 // a true value, or nothing and all of its checks held.
-func (c *Call) round() (v starlark.Value, found string, err error) {
+func (c *Call) round(fn starlark.Callable, args ...starlark.Value) (v starlark.Value, found string, err error) {
 	outer := c.Thread.Local(trialKey)
 	defer c.Thread.SetLocal(trialKey, outer)
 	round := &trial{round: true}
 	c.Thread.SetLocal(trialKey, round)
-	v, err = starlark.Call(c.Thread, get[starlark.Callable](c, "fn", nil), nil, nil)
+	v, err = starlark.Call(c.Thread, fn, args, nil)
 	var stopped *Stop
 	switch {
 	case err != nil && !errors.As(err, &stopped):
@@ -447,7 +447,7 @@ func checkEventually(c *Call) (string, error) {
 	timeout := get(c, "timeout", 5*time.Second)
 	deadline := time.Now().Add(timeout)
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		v, found, err := c.round()
+		v, found, err := c.round(get[starlark.Callable](c, "fn", nil))
 		if err != nil {
 			return "", err
 		}
@@ -470,7 +470,7 @@ func checkAlways(c *Call) (string, error) {
 	hold, interval := get(c, "hold", time.Second), get(c, "interval", 20*time.Millisecond)
 	began := time.Now()
 	for {
-		_, found, err := c.round()
+		_, found, err := c.round(get[starlark.Callable](c, "fn", nil))
 		if err != nil {
 			return "", err
 		}

@@ -30,6 +30,17 @@ var tString = &Type{Name: "a string", Convert: func(_ *Call, v starlark.Value) (
 	return nil, errType
 }}
 
+// tText is text, or bytes where those are no text.
+var tText = &Type{Name: "a string or bytes", Convert: func(_ *Call, v starlark.Value) (any, error) {
+	switch v := v.(type) {
+	case starlark.String:
+		return string(v), nil
+	case starlark.Bytes:
+		return string(v), nil
+	}
+	return nil, errType
+}}
+
 var tBool = &Type{Name: "True or False", Good: "True", Convert: func(_ *Call, v starlark.Value) (any, error) {
 	if b, ok := v.(starlark.Bool); ok {
 		return bool(b), nil
@@ -485,6 +496,8 @@ var tArgv = &Type{Name: "a command: a list of words, or a string for /bin/sh", G
 func word(v starlark.Value) string {
 	switch v := v.(type) {
 	case starlark.String:
+		return string(v)
+	case starlark.Bytes:
 		return string(v)
 	case *Namespace:
 		return v.ns.String()

@@ -54,6 +54,10 @@ print("id", exec_in(blue, "id -u").stdout)
 		several := ids + `
 print("nobody", exec_in(blue, "id -u; id -g; id -G; grep CapEff /proc/self/status", user="nobody").stdout)
 print("seven", exec_in(blue, "setpriv --reuid=7 --regid=8 --clear-groups id -u").stdout)
+print("both", exec_in(blue, "id -u; id -g; id -G", user=7, group=8).stdout)
+print("group", exec_in(blue, "id -u; id -g", group="daemon").stdout)
+print("more", exec_in(blue, "id -u; id -g; id -G", user="nobody", group="daemon").stdout)
+print("tty", exec_in(blue, "id -u; test -t 0 && echo yes > /dev/tty", user="nobody", tty=True).stdout)
 print("denied", catch(lambda: exec_in(blue, "ip link set a down 2>&1 || cat /proc/sys/net/ipv4/ip_forward > /proc/sys/net/ipv4/ip_forward", user="nobody")))
 `
 		cmd := nsscript(t, scriptFile(t, several))
@@ -66,7 +70,8 @@ print("denied", catch(lambda: exec_in(blue, "ip link set a down 2>&1 || cat /pro
 mount --bind `+dir+`/ranges /etc/subuid
 mount --bind `+dir+`/ranges /etc/subgid`))
 		holds(t, strings.Join(strings.Fields(o.stdout), " "),
-			"0 65534 1 1 100000 65536", "id 0", "nobody 65534 65534 65534 CapEff: 0000000000000000", "seven 7", "Permission denied")
+			"0 65534 1 1 100000 65536", "id 0", "nobody 65534 65534 65534 CapEff: 0000000000000000", "seven 7",
+			"both 7 8 8", "group 0 1", "more 65534 1 1 65534", "tty 65534 yes", "Permission denied")
 	})
 	t.Run("one id", func(t *testing.T) {
 		cmd := asOrdinary(nsscript(t, scriptFile(t, `exec_in(netns("blue"), "id", user="nobody")`)))

@@ -86,6 +86,8 @@ func Line(e event.Event) string {
 		return program(e, quotePrintable) + " &"
 	case "ping":
 		return join(ping(e), quotePrintable)
+	case "process ready":
+		return "wait until " + e.Get("pid") + " is ready: " + quotePrintable(e.Get("ready"))
 	case "process stop":
 		return "kill " + e.Get("pid")
 	case "process signal":

@@ -246,6 +246,10 @@ func TestLine(t *testing.T) {
 		},
 		{ev("exec", "", "argv=id", "cwd=-"), "(cd ./- && id)"},
 		{ev("spawn", "blue", "argv=sleep", "argv=9"), "ip netns exec blue sleep 9 &"},
+		{ev("exec", "A", "argv=id", "group=daemon", "tty"), "ip netns exec A script -qec 'setpriv --regid=daemon --keep-groups id' /dev/null"},
+		{ev("exec", "A", "argv=id", "user=nobody", "group=daemon"), "ip netns exec A setpriv --reuid=nobody --regid=daemon --init-groups id"},
+		{ev("exec", "A", "argv=id", "user=7", "group=8"), "ip netns exec A setpriv --reuid=7 --regid=8 --clear-groups id"},
+		{ev("process ready", "A", "pid=7", "ready=port 80"), "wait until 7 is ready: 'port 80'"},
 		{ev("ping", "", "dst=10.0.0.1"), "ping -c 1 10.0.0.1"},
 		{ev("ping", "A", "dst=fe80::1%eth0", "count=3", "interval=0.2", "timeout=1", "size=100", "ttl=2", "src=fe80::2", "df"), "ip netns exec A ping -c 3 -i 0.2 -W 1 -s 100 -t 2 -I fe80::2 -M do fe80::1%eth0"},
 		{ev("teleport", "A", "to=mars", "alias=", "now"), "A: teleport to mars alias '' now"},
@@ -296,6 +300,8 @@ func TestScript(t *testing.T) {
 		at(10, ev("exec", "blue", "argv=false", "code=1")),
 		at(11, ev("spawn", "blue", "argv=sleep", "argv=1")),
 		at(11, ev("spawn", "blue", "argv=cat", "input=x\n")),
+		at(11, ev("process ready", "blue", "ready=port 80")),
+		at(11, ev("process ready", "blue", "ready=its output matches up")),
 		at(12, failed(ev("exec", "", "argv=nope"), "command not found: nope")),
 		at(13, ev("addr renew", "blue", "address=fe80::1/64", "dev=veth1", "nodad")),
 		at(14, ev("teleport", "blue", "to=mars")),
@@ -353,6 +359,8 @@ ip netns exec blue sleep 1 &
 ip netns exec blue cat <<'EOF' &
 x
 EOF
+until ip netns exec blue ss -Hlntu 'sport = :80' | grep -q .; do sleep 0.1; done
+# wait here until its output matches up
 
 # lab.star:12
 # failed, so it is left out: nope: command not found: nope

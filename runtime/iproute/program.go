@@ -19,19 +19,19 @@ var shellWords = strings.Fields(`! { } [ [[ ]] . : alias bg bind break builtin c
 // input.
 func program(e event.Event, quote func(string) string) string {
 	w := inside(e)
-	user, env, argv := e.Get("user"), e.All("env"), e.All("argv")
+	env, argv := e.All("env"), e.All("argv")
+	as := identity(e, quote)
 	var run []string
-	first := len(w) == 0 && user == "" && len(env) == 0 // argv[0] begins a shell's command
+	first := len(w) == 0 && as == "" && len(env) == 0 // argv[0] begins a shell's command
 	if len(env) > 0 || first && len(argv) > 0 && slices.Contains(shellWords, argv[0]) {
 		run = append([]string{"env"}, env...)
 	}
 	if (first || len(env) > 0) && len(argv) > 0 && strings.Contains(argv[0], "=") {
 		run = append(run, "sh", "-c", `exec "$@"`, "sh") // for it looks like a variable
 	}
-	line := join(append(run, argv...), quote)
-	if user != "" {
-		// The user's group and the others that it is in are the machine's to say.
-		line = "setpriv --reuid=" + quote(user) + ` --regid="$(id -g ` + quote(user) + `)" --init-groups ` + line
+	line := as + join(append(run, argv...), quote)
+	if e.Has("tty") {
+		line = "script -qec " + quote(line) + " /dev/null"
 	}
 	if len(w) > 0 {
 		line = join(w, quote) + " " + line
@@ -43,6 +43,25 @@ func program(e event.Event, quote func(string) string) string {
 		line = "(cd " + quote(dir) + " && " + line + ")"
 	}
 	return line
+}
+
+// identity is the beginning of a command that runs as another user or group, or "".
+// A user's group and the others that it is in are the machine's to say.
+func identity(e event.Event, quote func(string) string) string {
+	user, group := e.Get("user"), e.Get("group")
+	switch {
+	case user == "" && group == "":
+		return ""
+	case user == "":
+		return "setpriv --regid=" + quote(group) + " --keep-groups "
+	case group == "":
+		return "setpriv --reuid=" + quote(user) + ` --regid="$(id -g ` + quote(user) + `)" --init-groups `
+	}
+	groups := " --init-groups "
+	if strings.Trim(user, "0123456789") == "" {
+		groups = " --clear-groups "
+	}
+	return "setpriv --reuid=" + quote(user) + " --regid=" + quote(group) + groups
 }
 
 // runProgram is program for a script: with its input, in the background if it
@@ -75,6 +94,15 @@ func runProgram(e event.Event) string {
 		line += " || true"
 	}
 	return line + document
+}
+
+// awaitReady waits until a program is ready, or says for what: its output goes to
+// the terminal.
+func awaitReady(e event.Event) string {
+	if port, ok := strings.CutPrefix(e.Get("ready"), "port "); ok {
+		return "until " + join(append(inside(e), "ss", "-Hlntu", "sport = :"+port), quote) + " | grep -q .; do sleep 0.1; done"
+	}
+	return comment("wait here until " + e.Get("ready"))
 }
 
 // failed tells whether a program ran and ended with another status than 0.

@@ -65,7 +65,7 @@ func (s *script) event(e event.Event) {
 	}
 	if e.Err != nil {
 		why, _, _ := strings.Cut(e.Err.Error(), "\n")
-		s.line(comment("failed, so it is left out: " + Line(e) + ": " + why))
+		s.line(comment("failed, so it is left out: " + Line(s.numbered(e)) + ": " + why))
 		return
 	}
 	switch {
@@ -77,6 +77,9 @@ func (s *script) event(e event.Event) {
 		return
 	case e.Op == "ping":
 		s.line(comment(Line(e)))
+		return
+	case e.Op == "process ready":
+		s.line(awaitReady(e))
 		return
 	case e.Op == "process stop", e.Op == "process signal":
 		s.line(signal(s.numbered(e)))

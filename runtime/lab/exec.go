@@ -42,11 +42,16 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 	return r, nil
 }
 
-// Spawn starts a program in the namespace and returns at once. It ends with the
-// lab at the latest.
-func (ns *Namespace) Spawn(ctx context.Context, s process.Spec) (*process.Process, error) {
+// Spawn starts a program in the namespace and returns at once, or with ready when
+// that says so. It ends with the lab at the latest.
+func (ns *Namespace) Spawn(ctx context.Context, s process.Spec, ready *Ready) (*process.Process, error) {
 	if err := ns.check(); err != nil {
 		return nil, err
+	}
+	if ready != nil && ready.Port != 0 {
+		if by, err := ns.listens(ready.Port); err != nil || by != "" {
+			return nil, taken(ns, ready.Port, by, err)
+		}
 	}
 	ns.lab.SettleIPv6(ctx, ns)
 	s.DieWithParent = ns.lab.options.Host
@@ -58,6 +63,16 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec) (*process.Proces
 	}
 	ns.emitExec(ctx, "spawn", start, nil, s, arg("pid", strconv.Itoa(p.Pid())))
 	ns.lab.procs = append(ns.lab.procs, p)
+	if ready == nil {
+		return p, nil
+	}
+	start = time.Now()
+	err = ns.await(ctx, p, ready)
+	ns.lab.emit(ctx, "process ready", ns, start, err, arg("pid", strconv.Itoa(p.Pid())), arg("ready", ready.String()))
+	if err != nil {
+		p.Notice()
+		return nil, errors.Join(err, ns.lab.Stop(ctx, p, 0))
+	}
 	return p, nil
 }
 
@@ -92,10 +107,13 @@ func (ns *Namespace) emitExec(ctx context.Context, op string, start time.Time, e
 	for _, e := range s.Env {
 		args = append(args, arg("env", e))
 	}
-	for _, a := range []event.Arg{arg("input", s.Input), arg("user", s.User), arg("cwd", s.Dir)} {
+	for _, a := range []event.Arg{arg("input", s.Input), arg("user", s.User), arg("group", s.Group), arg("cwd", s.Dir)} {
 		if a.Value != "" {
 			args = append(args, a)
 		}
+	}
+	if s.TTY {
+		args = append(args, arg("tty", ""))
 	}
 	ns.lab.emit(ctx, op, ns, start, err, append(args, more...)...)
 }
@@ -104,18 +122,41 @@ func quoted(argv []string) string { return strings.Join(argv, " ") }
 
 // lastWords are the last lines that a failed program printed.
 func lastWords(r process.Result) string {
-	text := strings.TrimSpace(r.Stderr)
-	if text == "" {
-		text = strings.TrimSpace(r.Stdout)
+	text := r.Stderr
+	if strings.TrimSpace(text) == "" {
+		text = r.Stdout
 	}
+	return LastLines(text)
+}
+
+// LastLines are the last lines of a program's output for a message, each after a
+// line's end: ten at most, without what would upset a terminal.
+func LastLines(text string) string {
+	const most, width = 10, 500
+	text = strings.TrimSpace(strings.ReplaceAll(text[max(0, len(text)-most*width):], "\r\n", "\n"))
 	if text == "" {
 		return ""
 	}
 	lines := strings.Split(text, "\n")
-	if len(lines) > 10 {
-		lines = append([]string{"…"}, lines[len(lines)-10:]...)
+	if len(lines) > most {
+		lines = append([]string{"…"}, lines[len(lines)-most:]...)
+	}
+	for i, l := range lines {
+		if len(l) > width {
+			l = l[:width] + " …"
+		}
+		lines[i] = printable(l)
 	}
 	return "\n" + strings.Join(lines, "\n")
+}
+
+// printable writes control characters and bytes that are no UTF-8 as Go does.
+func printable(text string) string {
+	quoted := strconv.Quote(text)
+	if quoted == `"`+text+`"` {
+		return text
+	}
+	return strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\t`, "\t").Replace(quoted[1 : len(quoted)-1])
 }
 
 // exitHint recognizes a program that wanted to change its user where the lab
@@ -154,13 +195,19 @@ func (ns *Namespace) execError(err error, s process.Spec, r process.Result) erro
 	case errors.As(err, &missing):
 		e.Kind = KindMissing
 		e.Op, e.Err = missing.Error(), nil
-		e.Hint = `install it, or ask first: which("` + missing.Program + `")`
+		if e.Hint = `install it, or ask first: which("` + missing.Program + `")`; missing.Of != "" {
+			e.Hint = "it is what the first line of that file names"
+		}
 	case errors.As(err, &noIDs):
 		e.Hint = "install uidmap and add a subuid range, or run as root"
 	case errors.As(err, new(Timeout)):
 		e.Kind, e.Err = KindTimeout, errors.New(err.Error()+lastWords(r))
+	case errors.Is(err, unix.EACCES) && s.User != "":
+		e.Hint = "the file is not executable, or not for " + s.User
 	case errors.Is(err, unix.EACCES):
 		e.Hint = "the file is not executable"
+	case errors.Is(err, unix.ENOEXEC):
+		e.Hint = "the file is no program of this machine, and no script whose first line begins with #!"
 	}
 	return e
 }

@@ -185,7 +185,7 @@ func TestNamespacesLeakNothing(t *testing.T) {
 		if _, _, err := l.AddVeth(ctx, spec(l.Root), spec(ns)); err != nil {
 			t.Fatal(err)
 		}
-		p, err := ns.Spawn(ctx, process.Spec{Argv: []string{"/bin/sleep", "60"}})
+		p, err := ns.Spawn(ctx, process.Spec{Argv: []string{"/bin/sleep", "60"}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -135,6 +135,7 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	if ctx.Err() != nil && result.Err != nil && !isVerdict(result.Err) {
 		result.Err = &located{err: context.Cause(ctx), at: result.Err}
 	}
+	r.env.ReportDead()
 	result.Checks, result.Failed = r.env.Summary()
 	return result
 }
