@@ -19,6 +19,7 @@ var allowed = map[string][]string{
 	"runtime/sandbox": {},
 	"runtime/process": {},
 	"runtime/probe":   {},
+	"runtime/packet":  {},
 	"runtime/iproute": {"runtime/event"},
 	"runtime/lab":     {"runtime/event", "runtime/netns", "runtime/process", "runtime/probe"},
 	"builtins/std":    {},
