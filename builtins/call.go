@@ -272,7 +272,7 @@ func pointer[T any](c *Call, name string) *T {
 	return nil
 }
 
-// all returns the arguments of a variadic parameter.
+// all returns the arguments of a variadic parameter, or of one that takes a list.
 func all[T any](c *Call, name string) []T {
 	var list []T
 	for _, v := range get[[]any](c, name, nil) {

@@ -113,6 +113,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(sysctlSpecs, "sysctl", "flush"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
 		newFamily(pingSpecs, "ping"),
+		newFamily(radvdSpecs, "radvd"),
 		newFamily(checkSpecs("expect"), "expect", "expect.eq", "expect.ne", "expect.lt", "expect.le", "expect.gt", "expect.ge",
 			"expect.contains", "expect.matches", "expect.fails", "expect.reachable", "expect.unreachable", "expect.eventually", "expect.always"),
 		newFamily(checkSpecs("require"), "require", "require.eq", "require.ne", "require.lt", "require.le", "require.gt", "require.ge",

@@ -19,14 +19,19 @@ func valueSpecs() []*Spec {
 			Name: "print", Family: familyValues,
 			Doc: "Prints values. A list of kernel objects that an attribute or routes() returned prints as a table of what was there when it was read, " +
 				"unless the script has changed it; str() and \"%s\" write it as any list.",
-			Params:  []Param{variadic("values", tAny, "what to print"), keyword("sep", tString, "\" \"", "between values")},
+			Params:  []Param{variadic("values", tAny, "what to print"), keyword("sep", tString, "", "between values: a space, or a newline where a value has several lines")},
 			Example: "print(\"links:\")\nprint(root.links)",
 			Fn: func(c *Call) (starlark.Value, error) {
 				var parts []string
+				sep := " "
 				for _, v := range all[starlark.Value](c, "values") {
-					parts = append(parts, c.Env.printed(v))
+					text := c.Env.printed(v)
+					if strings.Contains(text, "\n") {
+						sep = "\n"
+					}
+					parts = append(parts, text)
 				}
-				_, err := fmt.Fprintln(c.Env.Out, strings.Join(parts, get(c, "sep", " ")))
+				_, err := fmt.Fprintln(c.Env.Out, strings.Join(parts, get(c, "sep", sep)))
 				return nil, err
 			},
 		},

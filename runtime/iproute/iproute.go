@@ -88,6 +88,8 @@ func Line(e event.Event) string {
 		return join(ping(e), quotePrintable)
 	case "process ready":
 		return "wait until " + e.Get("pid") + " is ready: " + quotePrintable(e.Get("ready"))
+	case "radvd":
+		return join(radvd(e), quotePrintable)
 	case "process stop":
 		return "kill " + e.Get("pid")
 	case "process signal":

@@ -147,3 +147,8 @@ func signal(e event.Event) string {
 	}
 	return "kill " + pid + "; wait " + pid + " || true"
 }
+
+// radvd is what radvd(8) would be told in its configuration file (radvd.conf(5)).
+func radvd(e event.Event) []string {
+	return append(append(inside(e), "radvd", e.Get("dev")), arguments(e.Args[1:])...)
+}

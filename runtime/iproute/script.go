@@ -12,7 +12,7 @@ import (
 // same lab; see [Commands] for exact. Comments say which line of the nsscript
 // script each part does; source, which may be nil, returns the text of one. The
 // programs that it ran are run too, since they may have changed the lab. Failed
-// operations and pings are comments.
+// operations, probes and what the lab's own process does are comments.
 func Script(events []event.Event, exact bool, source func(event.Pos) string) string {
 	s := &script{exact: exact, source: source, at: "-", pids: map[string]string{}}
 	s.header(events)
@@ -75,7 +75,7 @@ func (s *script) event(e event.Event) {
 		s.line("# The kernel's own IPv6 addresses (fe80::/64) are others than in the lab, and are")
 		s.line("# checked before they can be used; with --exact they are the same.")
 		return
-	case e.Op == "ping":
+	case e.Op == "ping", e.Op == "radvd", e.Op == "radvd stop":
 		s.line(comment(Line(e)))
 		return
 	case e.Op == "process ready":

@@ -56,6 +56,8 @@ type Lab struct {
 	// arriving are namespaces whose IPv6 addresses may not receive yet.
 	arriving pending[*Namespace]
 	procs    []*process.Process
+	closers  []func() // of servers in the lab's process
+	autoconf bool     // hosts may make addresses by themselves
 
 	mu      sync.Mutex // guards what follows: a stuck script is undone from outside
 	undos   []undo
@@ -126,6 +128,9 @@ func (l *Lab) boot(ctx context.Context) {
 func (l *Lab) Close() {
 	for _, p := range l.procs {
 		p.Kill()
+	}
+	for _, end := range l.closers {
+		end()
 	}
 	for _, ns := range l.all() {
 		ns.conn.close()

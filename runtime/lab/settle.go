@@ -117,11 +117,19 @@ func (l *Lab) SettleIPv6(ctx context.Context, ns *Namespace) {
 			}
 		}
 	}
+	if l.autoconf {
+		for _, x := range l.all() {
+			if !x.dad && (ns == nil || x == ns) {
+				l.arriving[x] = time.Time{}
+			}
+		}
+	}
 	l.arriving.await(ctx, func(ns *Namespace) bool { return ns.check() != nil || ns.receivesIPv6() })
 }
 
-// receivesIPv6 tells whether every IPv6 address of a link that runs has its
-// local route. The kernel adds it in a work item (addrconf_dad_begin in
+// receivesIPv6 tells whether every IPv6 address of a link that runs has passed
+// duplicate address detection, which those have that hosts make by themselves (RFC
+// 4862), and has its local route. The kernel adds it in a work item (addrconf_dad_begin in
 // net/ipv6/addrconf.c); until then packets to the address are dropped, also
 // when it was never tentative.
 func (ns *Namespace) receivesIPv6() bool {
@@ -146,7 +154,10 @@ func (ns *Namespace) receivesIPv6() bool {
 		local[r.Dst.Addr()] = true
 	}
 	for _, a := range addrs {
-		if running[a.index] && a.flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 && !local[a.IP] {
+		if !running[a.index] || a.flags&unix.IFA_F_DADFAILED != 0 {
+			continue
+		}
+		if a.flags&unix.IFA_F_TENTATIVE != 0 && !ns.dad || a.flags&unix.IFA_F_TENTATIVE == 0 && !local[a.IP] {
 			return false
 		}
 	}

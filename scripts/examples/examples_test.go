@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nsscript/runtime/labtest"
 )
 
 var binary string
@@ -88,13 +91,22 @@ func eachExample(t *testing.T, test func(t *testing.T, name string)) {
 func TestExamples(t *testing.T) {
 	eachExample(t, func(t *testing.T, name string) {
 		r := run(t, "", binary, name)
-		if r.code != 0 {
+		if !lacking(t, r) && r.code != 0 {
 			t.Errorf("exit status %d, want 0\n%s%s", r.code, r.stdout, r.stderr)
 		}
 		if !strings.HasPrefix(source(t, name), "# ") {
 			t.Error("the first line does not say what it teaches")
 		}
 	})
+}
+
+// lacking skips a test whose script this kernel cannot run.
+func lacking(t *testing.T, r result) bool {
+	t.Helper()
+	if r.code == 3 && strings.Contains(r.stderr, "this kernel has no ") {
+		labtest.Lacks(t, "kinds", r.stderr)
+	}
+	return false
 }
 
 // mutant is an example with one mistake.
@@ -149,6 +161,23 @@ var mutants = map[string][]mutant{
 		{name: "still forwarding", old: `conf.all.forwarding", 0`, new: `conf.all.forwarding", 1`},
 		{name: "both stop", old: `"net.ipv6.conf.all.forwarding", 0`, new: `"net.ipv4.ip_forward", 0`},
 	},
+	"ipv6_only.star": {
+		{name: "wrong prefix", old: `daemon = radvd(lan, "2001:db8:1::/64"`, new: `daemon = radvd(lan, "2001:db8:3::/64"`},
+		{name: "no default route", old: "mtu = 1400)\nfor", new: "mtu = 1400, lifetime = 0)\nfor"},
+		{name: "not a router", old: `r = router("r")`, new: `r = host("r")`},
+		{name: "no MTU", old: ", mtu = 1400)\n", new: ")\n"},
+		{name: "goes on", old: "daemon.stop()\nrequire.eventually", new: "catch(lambda: 1)\nexpect.eventually"},
+	},
+	"macvlan.star": {
+		{name: "all may talk", old: `mode = mode, addr`, new: `mode = "bridge", addr`},
+		{name: "nobody may talk", old: `mode = mode, addr`, new: `mode = "private", addr`},
+		{name: "left down", old: `(i + 1), up = True)`, new: `(i + 1), up = i != 2)`},
+	},
+	"policy_routing.star": {
+		{name: "tables swapped", old: "rule(r, src = subnet, table = table", new: "rule(r, src = subnet, table = 203 - table"},
+		{name: "a default for all", old: "# The rules choose", new: "route(r, \"default\", via = \"192.0.2.2\")\n# The rules choose"},
+		{name: "other rule deleted", old: "x.table == 102][0]", new: "x.table == 101][0]"},
+	},
 	"leaf_spine.star": {
 		{name: "host left down", old: "net.routers[:2], net.routers[2:]\n", new: "net.routers[:2], net.routers[2:]\ndown(leaves[0][\"eth2\"])\n", args: []string{"hosts=2"}},
 		{name: "missing route", old: "# All pairs", new: "delete([r for r in leaves[0].routes if r.dst == \"default\"][0])\nroute(leaves[0], \"default\", via = \"172.16.0.1\")\n#", args: []string{"hosts=2"}},
@@ -182,7 +211,7 @@ func TestMutants(t *testing.T) {
 				if n := strings.Count(source(t, name), m.old); n != 1 {
 					t.Errorf("%q is there %d times, want once", m.old, n)
 				}
-				if r := <-results[name+m.name]; r.code != 1 {
+				if r := <-results[name+m.name]; !lacking(t, r) && r.code != 1 {
 					t.Errorf("exit status %d, want 1\n%s%s", r.code, r.stdout, r.stderr)
 				}
 			})
@@ -422,7 +451,7 @@ func (w *reading) compare(t *testing.T) {
 	for _, a := range w.Addrs {
 		sortStrings(a["flags"])
 	}
-	same(t, w.NS+" links", w.Links, links)
+	same(t, w.NS+" links", known(w.Links, links), links)
 	same(t, w.NS+" addrs", w.Addrs, addrs)
 	same(t, w.NS+" routes", w.Routes, routes)
 	same(t, w.NS+" rules", w.Rules, rules)
@@ -430,6 +459,19 @@ func (w *reading) compare(t *testing.T) {
 	// readings of ip have must be there, and nothing that neither has.
 	before, after := settled(neighbors), settled(afterwards)
 	same(t, w.NS+" neighbors", common(settled(w.Neighbors), before, after), common(before, after, before))
+}
+
+// known leaves out of links what ip's reading of the same leaves out: the options of
+// kinds, which other tests hold against it.
+func known(links, others []object) []object {
+	for i, l := range links {
+		for _, other := range others {
+			if l["index"] == other["index"] {
+				maps.DeleteFunc(links[i], func(key string, _ any) bool { _, there := other[key]; return !there })
+			}
+		}
+	}
+	return links
 }
 
 // common leaves out of some neighbours those that only one of two readings has.
@@ -506,7 +548,16 @@ func (w *reading) link(t testing.TB, l object) object {
 		"group": group, "qdiscs": []any{l["qdisc"]},
 	}
 	sortStrings(flags)
-	if kind != "bridge" {
+	switch kind {
+	case "veth", "loopback":
+		return o
+	case "bridge":
+	default: // of a lower link in another namespace ip does not know the name
+		delete(o, "parent")
+		if l["link_netnsid"] == nil {
+			o["parent"] = l["link"]
+		}
+		o["peer_index"] = nil
 		return o
 	}
 	var ports []any
@@ -583,6 +634,9 @@ func ruleOf(r object, family string) object {
 		o[k] = r[k]
 		if r[k] == "all" {
 			o[k] = nil
+		}
+		if length, ok := r[k+"len"]; ok {
+			o[k] = fmt.Sprintf("%v/%v", r[k], length)
 		}
 	}
 	return o

@@ -126,13 +126,7 @@ func explained(t *testing.T, script string) {
 	// the explained script has to do as well.
 	each := "\nfor _ns in [root] + namespaces():\n    print(\"@@ %s\\n%s\" % (_ns.name, exec_in(_ns, %s).stdout))\nprint(\"@@ \")\n"
 	ours := run(t, script+strings.Replace(each, "exec_in(_ns, %s)", "exec_in(_ns, "+strconv.Quote(dump)+")", 1), binary, "-")
-	if ours.code == 3 && strings.Contains(ours.stderr, "no links of kind") {
-		if strings.Contains(os.Getenv("NSSCRIPT_REQUIRE"), "kinds") {
-			t.Fatal(ours.stderr)
-		}
-		t.Skip(ours.stderr)
-	}
-	if ours.code != 0 {
+	if !lacking(t, ours) && ours.code != 0 {
 		t.Fatalf("exit status %d, want 0\n%s", ours.code, ours.stderr)
 	}
 	exact := run(t, script+strings.Replace(each, "exec_in(_ns, %s)", `exec_in(_ns, ["true"])`, 1), binary, "explain", "--exact", "-")
@@ -146,6 +140,8 @@ func explained(t *testing.T, script string) {
 	if theirs.code != 0 {
 		t.Fatalf("the script of explain --exact: exit status %d, want 0\n%s\n%s", theirs.code, exact.stdout, theirs.stderr)
 	}
+	// What hosts make of router advertisements is not made again.
+	advertised := strings.Contains(script, "radvd(")
 	got, want := sections(ours.stdout), sections(theirs.stdout)
 	if len(got) == 0 {
 		t.Fatal("nothing was read")
@@ -158,6 +154,7 @@ func explained(t *testing.T, script string) {
 	for what, text := range got {
 		other, ok := want[what]
 		switch {
+		case advertised && (strings.HasSuffix(what, "-6 route show table all") || strings.HasSuffix(what, "sysctl")):
 		case !ok:
 			t.Errorf("only nsscript has %s", what)
 		case strings.HasSuffix(what, "sysctl"):
@@ -183,6 +180,9 @@ func entries(t *testing.T, what, text string) []object {
 		// A bridge learns from frames, and the frames of probes are not run again.
 		if strings.HasSuffix(what, "fdb") && o["state"] != "permanent" {
 			continue
+		}
+		if list, ok := o["addr_info"].([]any); ok {
+			o["addr_info"] = slices.DeleteFunc(list, func(a any) bool { return a.(object)["dynamic"] == true })
 		}
 		out = append(out, strip(o).(object))
 	}
