@@ -18,7 +18,7 @@ var allowed = map[string][]string{
 	"runtime/netns":   {},
 	"runtime/sandbox": {},
 	"runtime/process": {},
-	"runtime/probe":   {},
+	"runtime/probe":   {"runtime/netns"},
 	"runtime/packet":  {},
 	"runtime/iproute": {"runtime/event"},
 	"runtime/lab":     {"runtime/event", "runtime/netns", "runtime/process", "runtime/probe"},

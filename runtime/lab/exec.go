@@ -28,9 +28,12 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 	}
 	defer leave()
 	s.DieWithParent = ns.lab.options.Host
+	ns.lab.closePingSockets()
+	ns.lab.programs++
 	start := time.Now()
 	var r process.Result
 	wait(ctx, func() { r, err = process.Run(ctx, enter, s) })
+	ns.lab.programs--
 	ns.emitExec(ctx, "exec", start, err, s, arg("code", strconv.Itoa(r.Code)))
 	if err != nil {
 		return r, ns.execError(err, s, r)
@@ -55,6 +58,7 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec, ready *Ready) (*
 	}
 	ns.lab.SettleIPv6(ctx, ns)
 	s.DieWithParent = ns.lab.options.Host
+	ns.lab.closePingSockets()
 	start := time.Now()
 	p, err := process.Start(ns.do, s)
 	if err != nil {

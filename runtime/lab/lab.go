@@ -56,8 +56,10 @@ type Lab struct {
 	// arriving are namespaces whose IPv6 addresses may not receive yet.
 	arriving pending[*Namespace]
 	procs    []*process.Process
-	closers  []func() // of servers in the lab's process
-	autoconf bool     // hosts may make addresses by themselves
+	closers  []func()    // of servers in the lab's process
+	autoconf bool        // hosts may make addresses by themselves
+	programs int         // that run to their end now
+	pings    pingSockets // kept for the next pings
 
 	mu      sync.Mutex // guards what follows: a stuck script is undone from outside
 	undos   []undo
@@ -132,6 +134,7 @@ func (l *Lab) Close() {
 	for _, end := range l.closers {
 		end()
 	}
+	l.closePingSockets()
 	for _, ns := range l.all() {
 		ns.conn.close()
 	}

@@ -360,6 +360,7 @@ func (ns *Namespace) Delete(ctx context.Context) error {
 	for _, name := range foreign {
 		l.cannotUndo(fmt.Sprintf("link %s went with namespace %s", name, ns.Name))
 	}
+	l.pings.close(func(s *pingSocket) bool { return s.ns == ns })
 	ns.gone = deleted(ctx, "")
 	for _, link := range ns.links {
 		link.bury(deleted(ctx, " with its namespace"))

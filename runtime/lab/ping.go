@@ -20,17 +20,34 @@ func (ns *Namespace) Ping(ctx context.Context, r probe.PingRequest) (probe.PingR
 	} else {
 		ns.lab.Settle(ctx)
 	}
-	enter, leave, err := ns.open()
-	if err != nil {
-		return probe.PingResult{}, err
-	}
-	defer leave()
 	start := time.Now()
-	var result probe.PingResult
-	wait(ctx, func() { result, err = probe.Ping(ctx, enter, r) })
+	result, err := ns.sendPing(ctx, r)
 	if ns.lab.watched() {
 		ns.lab.emit(ctx, "ping", ns, start, err, pingArgs(r)...)
 	}
+	return result, err
+}
+
+// sendPing pings by the socket that is kept for the namespace, if there may be one.
+func (ns *Namespace) sendPing(ctx context.Context, r probe.PingRequest) (result probe.PingResult, err error) {
+	socket := ns.lab.pings.take(ns, r.Dst.Unmap().Is6())
+	if socket != nil {
+		defer ns.lab.pings.give(socket)
+		if socket.Open() {
+			wait(ctx, func() { result, err = socket.Ping(ctx, socket.Enter, r) })
+			return result, err
+		}
+	}
+	enter, leave, err := ns.open()
+	if err != nil {
+		return result, err
+	}
+	defer leave()
+	ping := probe.Ping
+	if socket != nil {
+		ping = socket.Ping
+	}
+	wait(ctx, func() { result, err = ping(ctx, enter, r) })
 	return result, err
 }
 

@@ -150,24 +150,24 @@ func (r PingResult) mean() float64 {
 // It needs net.ipv4.ping_group_range in the namespace to include the group of
 // the process (icmp(7)); else CAP_NET_RAW there, for a raw socket.
 func Ping(ctx context.Context, enter Enter, req PingRequest) (PingResult, error) {
-	req = req.withDefaults()
+	p := newPinger(req)
+	if err := p.req.possible(ctx); err != nil {
+		return p.res, err
+	}
+	sock, err := openSocket(enter, &p.req, false)
+	if err != nil {
+		return p.res, err
+	}
+	defer sock.close()
+	return p.res, p.ping(ctx, enter, sock)
+}
+
+// possible refuses what no network could answer, and what comes too late.
+func (req *PingRequest) possible(ctx context.Context) error {
 	if err := req.check(); err != nil {
-		return PingResult{Dst: req.Dst}, fmt.Errorf("ping %v: %w", req.Dst, err)
+		return fmt.Errorf("ping %v: %w", req.Dst, err)
 	}
-	if err := ctx.Err(); err != nil {
-		return PingResult{Dst: req.Dst}, err
-	}
-	p := &pinger{req: req, res: PingResult{Dst: req.Dst}}
-	if err := p.sock.open(enter, &p.req); err != nil {
-		return p.res, fmt.Errorf("ping %v: %w", req.Dst, err)
-	}
-	defer p.sock.close()
-	p.prepare()
-	err := p.run(ctx)
-	if err == nil {
-		p.explain(enter)
-	}
-	return p.res, err
+	return ctx.Err()
 }
 
 // withDefaults fills in what was left out; no payload becomes size 0.

@@ -31,7 +31,7 @@ const (
 type pinger struct {
 	req    PingRequest
 	res    PingResult
-	sock   pingSocket
+	sock   *pingSocket
 	packet []byte
 	list   []request // request n is list[n%len(list)]
 	one    [1]request
@@ -39,6 +39,23 @@ type pinger struct {
 	flying int       // how many are
 	last   time.Time // when something was sent last
 	mtu    int       // from a local error, for the request being sent
+}
+
+// newPinger is a ping that has not begun.
+func newPinger(req PingRequest) *pinger {
+	req = req.withDefaults()
+	return &pinger{req: req, res: PingResult{Dst: req.Dst}}
+}
+
+// ping sends the requests by a socket and finds out what became of them.
+func (p *pinger) ping(ctx context.Context, enter Enter, sock *pingSocket) error {
+	p.sock = sock
+	p.prepare()
+	if err := p.run(ctx); err != nil {
+		return err
+	}
+	p.explain(enter)
+	return nil
 }
 
 // prepare makes what run needs.
@@ -148,6 +165,7 @@ func (p *pinger) retry(errno unix.Errno) bool {
 	case unix.EMSGSIZE:
 		return p.mtu == 0
 	case unix.EACCES:
+		p.sock.special = true
 		_ = unix.SetsockoptInt(p.sock.fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
 	}
 	return true

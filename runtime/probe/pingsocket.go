@@ -26,6 +26,9 @@ type pingSocket struct {
 	to4  unix.SockaddrInet4
 	to6  unix.SockaddrInet6
 
+	tied    bool // to the destination
+	special bool // set up otherwise than for a plain request
+
 	// What recvmsg(2) fills in.
 	msg  unix.Msghdr
 	iov  unix.Iovec
@@ -45,19 +48,26 @@ var rawIDs atomic.Uint32
 
 func init() { rawIDs.Store(uint32(os.Getpid()) << 4) }
 
-// open makes the socket in the namespace and sets it up for a request.
-func (s *pingSocket) open(enter Enter, req *PingRequest) error {
-	s.fd, s.v6 = -1, req.Dst.Is6()
-	if err := enter(s.create); err != nil {
-		s.close()
-		return err
+// openSocket makes a socket in the namespace and sets it up for a request. One
+// that is to serve others, too, is not tied to the destination.
+func openSocket(enter Enter, req *PingRequest, lasting bool) (*pingSocket, error) {
+	s := &pingSocket{fd: -1, v6: req.Dst.Is6()}
+	err := enter(s.create)
+	if err == nil {
+		err = s.configure(req)
 	}
-	if err := s.configure(req); err != nil {
+	if err == nil && s.raw {
+		err = s.narrow()
+	}
+	if err != nil {
 		s.close()
-		return err
+		return nil, fmt.Errorf("ping %v: %w", req.Dst, err)
+	}
+	if s.raw && !lasting && !req.Dst.IsMulticast() {
+		_ = s.connect()
 	}
 	s.poll[0] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
-	return nil
+	return s, nil
 }
 
 // create opens the socket, in the namespace.
@@ -102,13 +112,7 @@ func (s *pingSocket) configure(req *PingRequest) error {
 			return fmt.Errorf("ICMP socket: option %d/%d: %w", o.level, o.name, err)
 		}
 	}
-	if err := s.bind(req.Src); err != nil {
-		return err
-	}
-	if s.raw {
-		return s.narrow(req.Dst)
-	}
-	return nil
+	return s.bind(req.Src)
 }
 
 // options are those that the request asks for and those that every ping needs.
@@ -229,10 +233,10 @@ func (s *pingSocket) source(src netip.Addr) (unix.Sockaddr, error) {
 	return six, err
 }
 
-// narrow makes a raw socket receive as little of others' traffic as it can:
-// echo replies (raw(7) ICMP_FILTER, RFC 3542 ICMP6_FILTER), from the
-// destination if it is one host. It gets room for what still comes.
-func (s *pingSocket) narrow(dst netip.Addr) error {
+// narrow makes a raw socket receive as little of others' traffic as it can: echo
+// replies (raw(7) ICMP_FILTER, RFC 3542 ICMP6_FILTER), and those of one host when
+// it is tied to that. It gets room for what still comes.
+func (s *pingSocket) narrow() error {
 	var err error
 	if s.v6 {
 		filter := unix.ICMPv6Filter{}
@@ -248,9 +252,6 @@ func (s *pingSocket) narrow(dst netip.Addr) error {
 		return fmt.Errorf("ICMP socket: filter: %w", err)
 	}
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
-	if !dst.IsMulticast() {
-		_ = s.connect()
-	}
 	return nil
 }
 
@@ -320,8 +321,9 @@ func (s *pingSocket) pathMTU() int {
 	return mtu
 }
 
-// connect ties the socket to the destination.
+// connect ties the socket to the destination, for good.
 func (s *pingSocket) connect() error {
+	s.tied = true
 	if s.v6 {
 		return unix.Connect(s.fd, &s.to6)
 	}
