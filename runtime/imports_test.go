@@ -21,18 +21,19 @@ var allowed = map[string][]string{
 	"runtime/probe":   {"runtime/netns"},
 	"runtime/packet":  {},
 	"runtime/iproute": {"runtime/event"},
-	"runtime/lab":     {"runtime/event", "runtime/netns", "runtime/process", "runtime/probe"},
+	"runtime/feature": {"runtime/netns"},
+	"runtime/lab":     {"runtime/event", "runtime/feature", "runtime/netns", "runtime/process", "runtime/probe"},
 	"builtins/std":    {},
 	"builtins":        {"builtins/std", "runtime/event", "runtime/lab", "runtime/process", "runtime/probe"},
 	"runtime/script":  {"builtins", "builtins/std", "runtime/event", "runtime/lab"},
 	"runtime/labtest": {"runtime/netns", "runtime/sandbox"},
-	"cmd/nsscript":    {"builtins", "runtime/event", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/script"},
+	"cmd/nsscript":    {"builtins", "runtime/event", "runtime/feature", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/script"},
 }
 
 // outside says who alone may import a library.
 var outside = map[string][]string{
 	"go.starlark.net":                {"builtins", "runtime/script"},
-	"github.com/vishvananda/netlink": {"runtime/lab"},
+	"github.com/vishvananda/netlink": {"runtime/feature", "runtime/lab"},
 	"github.com/vishvananda/netns":   {"runtime/netns"},
 	"github.com/spf13/pflag":         {"cmd/nsscript"},
 }

@@ -43,7 +43,7 @@ type verb struct {
 	run                func(args []string) int
 }
 
-func verbs() []verb { return []verb{runVerb, explainVerb, docVerb} }
+func verbs() []verb { return []verb{runVerb, explainVerb, docVerb, doctorVerb} }
 
 func main() { os.Exit(dispatch(os.Args[1:])) }
 

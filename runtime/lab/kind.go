@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/event"
+	"nsscript/runtime/feature"
 )
 
 // Kind is a kind of link (IFLA_INFO_KIND).
@@ -337,7 +338,9 @@ func (s *LinkSpec) birthError(err error, k *Kind, lower *Link) error {
 		}
 		return kernelError(err, "there is one with the same options", "make %s %s%s", k.Name, s.Name, where(s.NS))
 	case errors.Is(err, unix.EOPNOTSUPP) && first:
-		return missingKind(k, err)
+		if e := missing(err, feature.Link, k.Name); e != nil {
+			return e
+		}
 	}
 	if detail := s.blame(err); detail != "" && !first {
 		return kernelError(err, "", "make %s %s with %s", k.Name, s.Name, detail)
@@ -347,13 +350,4 @@ func (s *LinkSpec) birthError(err error, k *Kind, lower *Link) error {
 		hint = "a bridge cannot be a port of another bridge"
 	}
 	return kernelError(err, hint, "make %s %s%s", k.Name, s.Name, where(s.NS))
-}
-
-// missingKind says that the kernel has no such kind of link. It is asked only
-// after the kernel has refused.
-func missingKind(k *Kind, err error) error {
-	return &Error{
-		Op: "this kernel has no links of kind " + k.Name, Kind: KindMissing, Err: unwrapErrno(err),
-		Hint: fmt.Sprintf("it needs %s (module %s): modprobe %s, or a kernel that has it", k.Config, k.Module, k.Module),
-	}
 }

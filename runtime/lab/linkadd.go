@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/event"
+	"nsscript/runtime/feature"
 )
 
 // LinkSpec describes one link (or one end of a veth) to make.
@@ -370,8 +371,8 @@ func (l *Lab) vethError(err error, a, b *LinkSpec) error {
 				return kernelError(err, hint, "make veth %s and %s", a.Name, b.Name)
 			}
 		}
-		if refusedFirst(err) {
-			return missingKind(KindOf("veth"), err)
+		if e := missing(err, feature.Link, "veth"); refusedFirst(err) && e != nil {
+			return e
 		}
 	}
 	for _, s := range []*LinkSpec{a, b} {

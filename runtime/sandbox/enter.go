@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -77,6 +78,23 @@ func Enter() (*State, error) {
 		return nil, err
 	}
 	return st, nil
+}
+
+// Users is how many users the lab has: those that the user namespace maps
+// (user_namespaces(7)).
+func (st *State) Users() int {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return 1
+	}
+	users := 0
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 3 {
+			n, _ := strconv.Atoi(f[2]) // 2^32 - 1 at most
+			users += n
+		}
+	}
+	return users
 }
 
 func readMessage() string {
