@@ -5,11 +5,15 @@ import "strings"
 // Nearest returns the candidate that a misspelt word most likely means, or "":
 // the one at the least edit distance (insertion, deletion, change, swap of
 // neighbours), if that is at most a third of the word and at least 1 is allowed;
-// else the shortest that begins with the word.
+// else the shortest that begins with the word. A word that is a candidate is not
+// misspelt.
 func Nearest(word string, candidates []string) string {
 	best, least := "", max(1, len(word)/3)+1
 	for _, c := range candidates {
-		if d := distance(word, c); d < least {
+		switch d := distance(word, c); {
+		case d == 0:
+			return ""
+		case d < least:
 			best, least = c, d
 		}
 	}

@@ -106,8 +106,12 @@ func withDottedName(path string) string {
 func (ns *Namespace) sysctlError(err error, verb, key, path string) error {
 	hint := ""
 	switch {
+	case errors.Is(err, unix.ENOENT) && ns.hasKey(path):
+		hint = "this kernel has nothing of that name"
 	case errors.Is(err, unix.ENOENT):
 		return Usage(ns.similarKeys(path), "sysctl %s does not exist%s, or is not per namespace", key, where(ns))
+	case errors.Is(err, unix.EPERM) && path == "net/ipv4/tcp_congestion_control":
+		hint = "only the machine itself may have it; net.ipv4.tcp_allowed_congestion_control lists the others"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		hint = "the kernel lets this key be changed only on the machine itself, or it is read-only"
 	case errors.Is(err, unix.EROFS):
@@ -116,6 +120,11 @@ func (ns *Namespace) sysctlError(err error, verb, key, path string) error {
 		hint = "the value is not one that this key takes"
 	}
 	return kernelError(err, hint, "%s sysctl %s%s", verb, key, where(ns))
+}
+
+// hasKey tells whether there is a key in the namespace.
+func (ns *Namespace) hasKey(path string) bool {
+	return ns.do(func() error { return unix.Access("/proc/sys/"+path, unix.F_OK) }) == nil
 }
 
 // similarKeys proposes a key that exists in the same directory.
