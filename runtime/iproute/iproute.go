@@ -84,8 +84,6 @@ func Line(e event.Event) string {
 		return program(e, quotePrintable)
 	case "spawn":
 		return program(e, quotePrintable) + " &"
-	case "ping":
-		return join(ping(e), quotePrintable)
 	case "process ready":
 		return "wait until " + e.Get("pid") + " is ready: " + quotePrintable(e.Get("ready"))
 	case "radvd":
@@ -94,6 +92,9 @@ func Line(e event.Event) string {
 		return "kill " + e.Get("pid")
 	case "process signal":
 		return "kill -" + e.Get("signal") + " " + e.Get("pid")
+	}
+	if words := probes[e.Op]; words != nil {
+		return join(words(e), quotePrintable)
 	}
 	var lines []string
 	for _, c := range render(e, false) {

@@ -252,6 +252,10 @@ func TestLine(t *testing.T) {
 		{ev("process ready", "A", "pid=7", "ready=port 80"), "wait until 7 is ready: 'port 80'"},
 		{ev("ping", "", "dst=10.0.0.1"), "ping -c 1 10.0.0.1"},
 		{ev("ping", "A", "dst=fe80::1%eth0", "count=3", "interval=0.2", "timeout=1", "size=100", "ttl=2", "src=fe80::2", "df"), "ip netns exec A ping -c 3 -i 0.2 -W 1 -s 100 -t 2 -I fe80::2 -M do fe80::1%eth0"},
+		{ev("tcp", "A", "dst=10.0.0.1", "port=80", "timeout=2"), "ip netns exec A nc -z -w 2 10.0.0.1 80"},
+		{ev("tcp", "A", "dst=10.0.0.1", "port=80", "send=x", "sport=7"), "ip netns exec A nc -N -p 7 10.0.0.1 80"},
+		{ev("udp", "", "dst=fd00::1", "port=53", "send=x", "src=fd00::2"), "nc -u -s fd00::2 fd00::1 53"},
+		{ev("tcp_server", "A", "port=80"), "A: tcp_server port 80"},
 		{ev("teleport", "A", "to=mars", "alias=", "now"), "A: teleport to mars alias '' now"},
 		{ev("flush", "", "what=\n"), `flush what $'\n'`},
 	} {

@@ -75,7 +75,7 @@ func (s *script) event(e event.Event) {
 		s.line("# The kernel's own IPv6 addresses (fe80::/64) are others than in the lab, and are")
 		s.line("# checked before they can be used; with --exact they are the same.")
 		return
-	case e.Op == "ping", e.Op == "radvd", e.Op == "radvd stop":
+	case isProbe(e), e.Op == "radvd", e.Op == "radvd stop":
 		s.line(comment(Line(e)))
 		return
 	case e.Op == "process ready":

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -51,6 +52,47 @@ func (ns *Namespace) sendPing(ctx context.Context, r probe.PingRequest) (result 
 	return result, err
 }
 
+// Pinging is one ping of [Lab.PingAll].
+type Pinging struct {
+	From    *Namespace
+	Request probe.PingRequest
+}
+
+// PingAll pings from many namespaces at once; see [probe.PingAll].
+func (l *Lab) PingAll(ctx context.Context, list []Pinging) ([]probe.PingResult, error) {
+	if slices.ContainsFunc(list, func(p Pinging) bool { return p.Request.Dst.Is6() }) {
+		l.SettleIPv6(ctx, nil)
+	} else {
+		l.Settle(ctx)
+	}
+	enter := map[*Namespace]probe.Enter{}
+	pings := make([]probe.Pinging, len(list))
+	for i, p := range list {
+		if err := p.From.check(); err != nil {
+			return nil, err
+		}
+		if enter[p.From] == nil {
+			in, leave, err := p.From.open()
+			if err != nil {
+				return nil, err
+			}
+			defer leave()
+			enter[p.From] = in
+		}
+		pings[i] = probe.Pinging{Enter: enter[p.From], Request: p.Request}
+	}
+	start := time.Now()
+	var results []probe.PingResult
+	var err error
+	wait(ctx, func() { results, err = probe.PingAll(ctx, pings) })
+	if l.watched() {
+		for _, p := range list {
+			l.emit(ctx, "ping", p.From, start, err, pingArgs(p.Request)...)
+		}
+	}
+	return results, err
+}
+
 // pingArgs are what differs from the defaults, times in seconds.
 func pingArgs(r probe.PingRequest) []event.Arg {
 	args := []event.Arg{arg("dst", r.Dst.String())}
@@ -61,7 +103,7 @@ func pingArgs(r probe.PingRequest) []event.Arg {
 	}
 	duration := func(key string, d time.Duration) {
 		if d != 0 {
-			args = append(args, arg(key, strconv.FormatFloat(max(d, 0).Seconds(), 'f', -1, 64))) // at once is below 0
+			args = append(args, arg(key, seconds(max(d, 0)))) // at once is below 0
 		}
 	}
 	number("count", r.Count)

@@ -13,27 +13,56 @@ import (
 // first global one; IPv4 before IPv6 unless want (AF_INET or AF_INET6) says
 // which. from may be nil.
 func (ns *Namespace) AddressFor(from *Namespace, want int) (netip.Addr, error) {
-	own, err := ns.globals(want)
+	return (&Addresses{want: want}).For(ns, from)
+}
+
+// Addresses chooses addresses as AddressFor does, for many at a time: it asks each
+// namespace once.
+type Addresses struct {
+	want  int
+	known map[*Namespace][]netip.Prefix
+}
+
+// AddressesOf chooses in a family (AF_INET or AF_INET6), or in either when it is 0.
+func AddressesOf(family int) *Addresses {
+	return &Addresses{want: family, known: map[*Namespace][]netip.Prefix{}}
+}
+
+// For is the address of ns for one that is in from.
+func (a *Addresses) For(ns, from *Namespace) (netip.Addr, error) {
+	own, err := a.of(ns)
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	if len(own) == 0 {
-		return netip.Addr{}, noAddress(ns, want)
+		return netip.Addr{}, noAddress(ns, a.want)
 	}
 	if from != nil {
-		theirs, err := from.globals(want)
+		theirs, err := a.of(from)
 		if err != nil {
 			return netip.Addr{}, err
 		}
-		for _, a := range own {
-			for _, b := range theirs {
-				if a.Masked() == b.Masked() {
-					return a.Addr(), nil
+		for _, x := range own {
+			for _, y := range theirs {
+				if x.Masked() == y.Masked() {
+					return x.Addr(), nil
 				}
 			}
 		}
 	}
 	return own[0].Addr(), nil
+}
+
+// of are the global addresses of a namespace.
+func (a *Addresses) of(ns *Namespace) ([]netip.Prefix, error) {
+	if own, ok := a.known[ns]; ok {
+		return own, nil
+	}
+	own, err := ns.globals(a.want)
+	if err == nil && a.known != nil {
+		a.known[ns] = own
+	}
+	return own, err
 }
 
 // globals are the namespace's global addresses, IPv4 first.

@@ -8,36 +8,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explain finds out more about the last error, where the kernel's word does
-// not tell enough: whether silence or "host unreachable" is a next hop that
-// does not resolve, and what EINVAL is. It asks the namespace's routes and
-// neighbours (rtnetlink(7)) and leaves the error as it is if that fails.
+// explain finds out more about the last error.
 func (p *pinger) explain(enter Enter) {
-	err := p.res.Err
-	if err == nil {
-		return
+	if p.res.Err != nil && p.res.Err.vague(p.sock.v6) {
+		p.res.Err.explain(enter, p.req.Dst, p.outInterface())
 	}
-	silent := err.Kind == KindTimeout
-	unresolved := err.Kind == KindHostUnreachable && err.From.IsValid()
-	full := err.Errno == unix.EINVAL && p.sock.v6
-	if !silent && !unresolved && !full {
-		return
-	}
-	nl, bad := openRouteQuery(enter)
-	if bad != nil {
+}
+
+// vague tells whether the kernel's word does not tell enough: silence or "host
+// unreachable" may be a next hop that does not resolve, and EINVAL is several
+// things.
+func (e *PingError) vague(v6 bool) bool {
+	return e.Kind == KindTimeout && e.text == "" || e.Kind == KindHostUnreachable && e.From.IsValid() || e.Errno == unix.EINVAL && v6
+}
+
+// explain asks the namespace's routes and neighbours (rtnetlink(7)) about a vague
+// error and leaves it as it is if that fails.
+func (e *PingError) explain(enter Enter, dst netip.Addr, index uint32) {
+	nl, err := openRouteQuery(enter)
+	if err != nil {
 		return
 	}
 	defer nl.close()
-	hop, bad := nl.nextHop(p.req.Dst, p.outInterface())
-	if bad != nil {
+	hop, err := nl.nextHop(dst, index)
+	if err != nil {
 		return
 	}
 	switch {
-	case full: // there is a route, so that was not it (ip6_finish_output2)
-		*err = *sendError(unix.ENOBUFS)
-		err.Errno = unix.EINVAL
-	case silent && nl.unresolved(hop), unresolved && nl.local(err.From):
-		err.Kind, err.Neighbor = KindNoNeighbor, hop.addr
+	case e.Errno == unix.EINVAL: // there is a route, so that was not it (ip6_finish_output2)
+		*e = *sendError(unix.ENOBUFS)
+		e.Errno = unix.EINVAL
+	case e.Kind == KindTimeout && nl.unresolved(hop), e.Kind == KindHostUnreachable && nl.local(e.From):
+		e.Kind, e.Neighbor = KindNoNeighbor, hop.addr
 	}
 }
 
@@ -46,7 +48,7 @@ func (p *pinger) outInterface() uint32 {
 	if p.sock.to6.ZoneId != 0 || p.req.Dev == "" {
 		return p.sock.to6.ZoneId
 	}
-	index, err := p.sock.scope(p.req.Dev)
+	index, err := scopeOf(p.sock.fd, p.req.Dev)
 	if err != nil {
 		return 0
 	}

@@ -51,7 +51,7 @@ func newPinger(req PingRequest) *pinger {
 func (p *pinger) ping(ctx context.Context, enter Enter, sock *pingSocket) error {
 	p.sock = sock
 	p.prepare()
-	if err := p.run(ctx); err != nil {
+	if err := p.run(ctx, time.Now()); err != nil {
 		return err
 	}
 	p.explain(enter)
@@ -68,9 +68,9 @@ func (p *pinger) prepare() {
 	p.res.RTTs = make([]time.Duration, 0, min(p.req.Count, 1024))
 }
 
-// run sends the requests and collects what comes back until nothing more can.
-func (p *pinger) run(ctx context.Context) error {
-	next := time.Now()
+// run sends the requests, the first of them at next, and collects what comes back
+// until nothing more can.
+func (p *pinger) run(ctx context.Context, next time.Time) error {
 	for {
 		if p.res.Sent < p.req.Count && !time.Now().Before(next) {
 			p.launch()
@@ -80,7 +80,7 @@ func (p *pinger) run(ctx context.Context) error {
 		if p.flying > 0 {
 			p.expire(time.Now())
 		}
-		if p.flying == 0 && p.res.Sent == p.req.Count {
+		if p.done() {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -89,6 +89,9 @@ func (p *pinger) run(ctx context.Context) error {
 		p.sock.wait(ctx, p.last, p.wake(next))
 	}
 }
+
+// done tells whether nothing more can come of it.
+func (p *pinger) done() bool { return p.flying == 0 && p.res.Sent == p.req.Count }
 
 // following is the time of the next request: at the interval, and when that
 // could not be held, from now on.
@@ -195,7 +198,7 @@ func (p *pinger) replies() {
 		default: // the pending error: its details are in the queue
 			p.failures()
 		}
-		if p.flying == 0 && p.res.Sent == p.req.Count {
+		if p.done() {
 			return
 		}
 	}

@@ -28,6 +28,8 @@ const (
 	KindBadPacket       = "bad-packet"       // parameter problem
 	KindNoBuffers       = "no-buffers"       // ENOBUFS: neighbour table or device queue full
 	KindNoSource        = "no-source"        // EADDRNOTAVAIL: no address to send from
+	KindRefused         = "refused"          // ECONNREFUSED: nobody listens there
+	KindReset           = "reset"            // ECONNRESET, EPIPE: the other end has ended the connection
 	KindOther           = "other"
 )
 
@@ -66,7 +68,7 @@ func (e *PingError) Error() string {
 	switch {
 	case e.Kind == KindNoNeighbor:
 		return e.neighborText()
-	case e.Kind == KindTimeout:
+	case e.Kind == KindTimeout && e.text == "":
 		return fmt.Sprintf("no reply within %v", rounded(e.After))
 	case e.Kind == KindTooBig && e.MTU > 0 && e.From.IsValid():
 		return fmt.Sprintf("message too big for the path: MTU %d, says %v", e.MTU, e.From)
@@ -74,6 +76,8 @@ func (e *PingError) Error() string {
 		return fmt.Sprintf("message too big: MTU %d (EMSGSIZE)", e.MTU)
 	case e.From.IsValid():
 		return fmt.Sprintf("%s, says %v", e.text, e.From)
+	case e.Errno == 0:
+		return e.text
 	}
 	return fmt.Sprintf("%s (%s)", e.text, unix.ErrnoName(e.Errno))
 }

@@ -174,25 +174,9 @@ func (s *pingSocket) address(req *PingRequest) error {
 	if s.zone == "" {
 		s.zone = req.Dev
 	}
-	scope, err := s.scope(s.zone)
+	scope, err := scopeOf(s.fd, s.zone)
 	s.to6.ZoneId = scope
 	return err
-}
-
-// scope is the interface number of a zone, a name or a number, in the socket's
-// namespace.
-func (s *pingSocket) scope(zone string) (uint32, error) {
-	ifr, err := unix.NewIfreq(zone)
-	if err == nil {
-		err = unix.IoctlIfreq(s.fd, unix.SIOCGIFINDEX, ifr)
-	}
-	if err == nil {
-		return ifr.Uint32(), nil
-	}
-	if n, bad := strconv.ParseUint(zone, 10, 31); bad == nil && n > 0 {
-		return uint32(n), nil
-	}
-	return 0, fmt.Errorf("interface %q: %w", zone, err)
 }
 
 // bind sets the source address.
@@ -228,7 +212,7 @@ func (s *pingSocket) source(src netip.Addr) (unix.Sockaddr, error) {
 	if src.Zone() == "" {
 		return six, nil
 	}
-	scope, err := s.scope(src.Zone())
+	scope, err := scopeOf(s.fd, src.Zone())
 	six.ZoneId = scope
 	return six, err
 }

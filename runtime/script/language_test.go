@@ -86,6 +86,11 @@ show("exec result", exec_in(root, "true"))
 show("process", spawn(root, "true"))
 show("ping", ping(root, b))
 show("radvd", radvd(a, "2001:db8::/64"))
+show("ping_all", ping_all([root, blue]))
+s = udp_server(blue, 7)
+show("tcp", tcp(root, (b, 7)), udp(root, (b, 7)))
+show("server", s, tcp_server(blue, 7))
+show("request", s.requests[0])
 show("match", re.search("a", "a"))
 show("error", catch(lambda: 1 // 0))
 `}.start(t)
@@ -103,7 +108,7 @@ show("error", catch(lambda: 1 // 0))
 	fields["bridge"] = strings.Join(own, " ")
 	seen := map[string]bool{}
 	_, table, _ := strings.Cut(languagePage(t), "## Fields of results")
-	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z ]+) \| (.*) \|$`).FindAllStringSubmatch(table, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z_ ]+) \| (.*) \|$`).FindAllStringSubmatch(table, -1) {
 		if m[1] == "value" {
 			continue
 		}

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/metrics"
+	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -213,7 +213,7 @@ func stop(t *starlark.Thread, fail context.CancelCauseFunc, what, hint string) {
 
 // watchMemory ends a run whose heap grows beyond its limit.
 func (r *Runner) watchMemory(ctx context.Context, fail context.CancelCauseFunc) {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	var sample runtime.MemStats // the package runtime/metrics costs more at every start
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -222,8 +222,8 @@ func (r *Runner) watchMemory(ctx context.Context, fail context.CancelCauseFunc) 
 			return
 		case <-tick.C:
 		}
-		metrics.Read(sample)
-		if used := sample[0].Value.Uint64(); used > r.options.MaxMemory {
+		runtime.ReadMemStats(&sample)
+		if sample.HeapAlloc > r.options.MaxMemory {
 			fail(&lab.Error{Op: fmt.Sprintf("the script holds more than %d MiB of memory", r.options.MaxMemory>>20),
 				Kind: "limit", Err: builtins.ErrLimit})
 			return
