@@ -96,6 +96,8 @@ func optionType(o *lab.Option) *Type {
 		return tHopsOf
 	case lab.PortRange:
 		return tPorts
+	case lab.OtherLink:
+		return tMaster
 	}
 	return tBool
 }

@@ -1,9 +1,9 @@
 package builtins
 
 import (
-	"sort"
-
 	"net"
+	"slices"
+	"sort"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -51,9 +51,7 @@ func (l *Link) AttrNames() []string {
 	if err != nil {
 		return names
 	}
-	if info.Kind == "bridge" {
-		names = append(names, "ports")
-	}
+	names = append(names, bridgeAttrs(info)...)
 	var options []string
 	for o := range info.Options {
 		options = append(options, o)
@@ -116,13 +114,8 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if name == "ports" && info.Kind == "bridge" {
-		ports, err := l.link.Ports()
-		var list []starlark.Value
-		for _, p := range ports {
-			list = append(list, &Link{p, l.env})
-		}
-		return starlark.NewList(list), err
+	if slices.Contains(bridgeAttrs(info), name) {
+		return l.bridged(name, info)
 	}
 	return l.plain(name, info), nil
 }
@@ -161,7 +154,12 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 	case "stats":
 		return statsRecord(info.Stats)
 	}
-	switch v := info.Options[name].(type) {
+	return plainValue(info.Options[name])
+}
+
+// plainValue is a value of an option as scripts have it; nil for none.
+func plainValue(v any) starlark.Value {
+	switch v := v.(type) {
 	case bool:
 		return starlark.Bool(v)
 	case int:

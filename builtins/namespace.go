@@ -280,6 +280,12 @@ func (c *Call) delete(v starlark.Value) error {
 			return o.Delete(c.Ctx)
 		case *lab.Neighbor:
 			return o.Delete(c.Ctx)
+		case *lab.VLAN:
+			return o.Delete(c.Ctx)
+		case *lab.FDBEntry:
+			return o.Delete(c.Ctx)
+		case *lab.MDBEntry:
+			return o.Delete(c.Ctx)
 		}
 	}
 	return lab.Usage("it takes namespaces, links, addresses, routes, rules, nexthops, neighbours and processes", "%s cannot be deleted", describe(v))

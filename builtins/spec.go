@@ -106,6 +106,7 @@ var registry = sync.OnceValue(func() []*family {
 	all := []*family{
 		newFamily(namespaceSpecs, "netns", "namespaces", "delete", "ready"),
 		newFamily(linkSpecs, "veth", "move", "up", "down", "rename", "set_link"),
+		newFamily(bridgeSpecs, "bridge_port", "bridge_vlan", "fdb", "mdb"),
 		newFamily(addrSpecs, "addr"),
 		newFamily(routeSpecs, "route", "hop", "routes", "route_get", "neighbor"),
 		newFamily(nexthopSpecs, "nexthop", "nexthop_buckets"),

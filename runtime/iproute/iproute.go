@@ -43,6 +43,17 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 	"neigh delete":    neighborChange,
 	"flush":           flush,
 	"sysctl":          sysctl,
+
+	"port set":    bridgeLink,
+	"vlan add":    bridgeVLAN,
+	"vlan set":    bridgeVLAN,
+	"vlan delete": bridgeVLAN,
+	"fdb add":     bridgeFDB,
+	"fdb append":  bridgeFDB,
+	"fdb replace": bridgeFDB,
+	"fdb delete":  bridgeFDB,
+	"mdb add":     bridgeMDB,
+	"mdb delete":  bridgeMDB,
 }
 
 // Commands returns the command lines that do what the event says was done,

@@ -22,6 +22,7 @@ func ev(op, ns string, args ...string) event.Event {
 const (
 	mac1 = "02:00:00:00:00:01"
 	mac2 = "02:00:00:00:00:02"
+	mac3 = "02:00:00:00:00:03"
 )
 
 // rendered are events with the commands for them; exact is "" where it makes no
@@ -185,6 +186,31 @@ var rendered = []struct {
 	{ev("neigh add", "A", "proxy=fd01::8", "dev=veth0", "router"), "ip -n A neigh add proxy fd01::8 dev veth0 router", ""},
 	{ev("neigh delete", "A", "proxy=fd01::8", "dev=veth0", "router"), "ip -n A neigh del proxy fd01::8 dev veth0", ""},
 	{ev("neigh delete", "A", "to=fd01::9", "lladdr="+mac2, "dev=veth0", "router", "nud=permanent"), "ip -n A neigh del fd01::9 dev veth0", ""},
+
+	{ev("link add", "A", "type=bridge", "name=br8", "index=40", "address="+mac1), "ip -n A link add br8 type bridge", "ip -n A link add br8 index 40 address " + mac1 + " type bridge"},
+	{ev("link add", "A", "type=veth", "name=p8", "index=41", "address="+mac1, "peer name=q8", "peer index=42", "peer address="+mac2),
+		"ip -n A link add p8 type veth peer name q8",
+		"ip -n A link add p8 index 41 address " + mac1 + " numtxqueues 1 numrxqueues 1 type veth peer name q8 index 42 address " + mac2 + " numtxqueues 1 numrxqueues 1"},
+	{ev("link set", "A", "dev=q8", "up"), "ip -n A link set q8 up", ""},
+	{ev("link set", "A", "dev=p8", "up"), "ip -n A link set p8 up", ""},
+	{ev("link set", "A", "dev=br8", "up"), "ip -n A link set br8 up", ""},
+	{ev("link set", "A", "dev=p8", "master=br8"), "ip -n A link set p8 master br8", ""},
+	{ev("link set", "A", "dev=p8", "type=bridge_slave", "cost=7", "isolated=on", "nobackup_port"), "ip -n A link set p8 type bridge_slave cost 7 isolated on nobackup_port", ""},
+	{ev("vlan add", "A", "dev=p8", "vid=10-20", "untagged"), "bridge -n A vlan add vid 10-20 dev p8 untagged", ""},
+	{ev("vlan add", "A", "dev=br8", "vid=10", "pvid", "self"), "bridge -n A vlan add vid 10 dev br8 pvid self", ""},
+	{ev("vlan set", "A", "dev=p8", "vid=10", "state=blocking"), "bridge -n A vlan set vid 10 dev p8 state blocking", ""},
+	{ev("vlan delete", "A", "dev=p8", "vid=12"), "bridge -n A vlan del vid 12 dev p8", ""},
+	{ev("fdb add", "A", "to="+mac3, "dev=p8", "master", "sticky", "static"), "bridge -n A fdb add " + mac3 + " dev p8 master sticky static", ""},
+	{ev("fdb replace", "A", "to="+mac3, "dev=p8", "master", "dynamic"), "bridge -n A fdb replace " + mac3 + " dev p8 master dynamic", ""},
+	{ev("fdb delete", "A", "to="+mac3, "dev=p8", "master", "dynamic"), "bridge -n A fdb del " + mac3 + " dev p8 master dynamic", ""},
+	{ev("link add", "A", "type=vxlan", "name=vx8", "index=43", "address="+mac1, "option id=8", "option dstport=4789"), "ip -n A link add vx8 type vxlan id 8 dstport 4789",
+		"ip -n A link add vx8 index 43 address " + mac1 + " type vxlan id 8 dstport 4789"},
+	{ev("fdb add", "A", "to=00:00:00:00:00:00", "dev=vx8", "dst=10.0.0.1", "self", "permanent"), "bridge -n A fdb add 00:00:00:00:00:00 dev vx8 dst 10.0.0.1 self permanent", ""},
+	{ev("fdb append", "A", "to=00:00:00:00:00:00", "dev=vx8", "dst=10.0.0.2", "port=4790", "vni=9", "via=p8", "self", "permanent"),
+		"bridge -n A fdb append 00:00:00:00:00:00 dev vx8 dst 10.0.0.2 port 4790 vni 9 via p8 self permanent", ""},
+	{ev("mdb add", "A", "dev=br8", "port=p8", "grp=239.1.1.1", "permanent"), "bridge -n A mdb add dev br8 port p8 grp 239.1.1.1 permanent", ""},
+	{ev("mdb delete", "A", "dev=br8", "port=p8", "grp=239.1.1.1", "permanent"), "bridge -n A mdb del dev br8 port p8 grp 239.1.1.1", ""},
+	{ev("port set", "A", "dev=p8", "state=disabled"), "bridge -n A link set dev p8 state disabled", ""},
 
 	{ev("flush", "A", "what=route cache"), "ip -n A route flush cache\nip -n A -6 route flush cache", ""},
 	{ev("flush", "A", "what=neigh"), "ip -n A neigh flush all", ""},

@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/binary"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -56,6 +57,9 @@ func (i *LinkInfo) Runs() bool {
 var operStates = []string{"unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"}
 
 var portStates = []string{"disabled", "listening", "learning", "forwarding", "blocking"}
+
+// PortStates are the states of a bridge's port, for the spanning tree.
+func PortStates() []string { return slices.Clone(portStates) }
 
 func nameOf(names []string, i int) string {
 	if i < len(names) {

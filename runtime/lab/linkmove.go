@@ -80,7 +80,6 @@ var defaultQdiscs = []string{"", "noop", "noqueue", "mq", "pfifo_fast", "fq_code
 
 // list says what will not come back.
 func (m linkMoved) list() {
-	m.port.list()
 	if !slices.Contains(defaultQdiscs, m.qdisc) {
 		m.link.ns.lab.cannotUndo(fmt.Sprintf("qdisc %s of %s", m.qdisc, m.link.name))
 	}
@@ -124,7 +123,7 @@ type keptPort struct {
 	link    *Link
 	master  *Link // nil for no port
 	options []byte
-	vlans   bool // the bridge obeys VLAN tags, so that the port may have some
+	vlans   []*VLAN
 }
 
 // keepPort reads whose port the link is.
@@ -143,8 +142,7 @@ func (k *Link) keepPort() (p keptPort) {
 		}
 	}
 	if p.master != nil {
-		info, err := p.master.Info()
-		p.vlans = err == nil && info.Options["vlan_filtering"] == true
+		p.vlans, _ = k.VLANs()
 	}
 	return p
 }
@@ -152,18 +150,11 @@ func (k *Link) keepPort() (p keptPort) {
 // portOptions takes from an IFLA_LINKINFO the options of a bridge's port that
 // can be set.
 func portOptions(linkInfo []byte) []byte {
-	bridge := false
-	for kind, v := range attributes(linkInfo) {
-		switch kind {
-		case unix.IFLA_INFO_SLAVE_KIND:
-			bridge = cstring(v) == "bridge"
-		case unix.IFLA_INFO_SLAVE_DATA:
-			if bridge {
-				return withAttributes(v, 0, func(kind int, _ []byte) bool { return !isTold(kind) })
-			}
-		}
+	data := bridgePort(linkInfo)
+	if data == nil {
+		return nil
 	}
-	return nil
+	return withAttributes(data, 0, func(kind int, _ []byte) bool { return !isTold(kind) })
 }
 
 // isTold tells of an IFLA_BRPORT_ attribute whether it is only told, not set
@@ -177,14 +168,7 @@ func isTold(kind int) bool {
 	return kind >= nl.IFLA_BRPORT_ROOT_ID && kind <= nl.IFLA_BRPORT_FLUSH
 }
 
-// list says what will not come back.
-func (p keptPort) list() {
-	if p.vlans {
-		p.link.ns.lab.cannotUndo(fmt.Sprintf("VLANs of %s as a port of %s", p.link.name, p.master))
-	}
-}
-
-// restore makes the link a port again, with its options.
+// restore makes the link a port again, with its options and VLANs.
 func (p keptPort) restore(ctx context.Context) error {
 	if p.master == nil {
 		return nil
@@ -194,13 +178,8 @@ func (p keptPort) restore(ctx context.Context) error {
 	if err != nil || p.options == nil {
 		return err
 	}
-	r := setFlags(k.index, 0, 0)
-	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(unix.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
-	info.AddRtAttr(unix.IFLA_INFO_SLAVE_DATA, p.options)
-	r.AddData(info)
-	if err := k.ns.conn.do(r); err != nil {
+	if err := k.putPort(p.options); err != nil {
 		return k.failed(err, "", "restore the options of port %s", k)
 	}
-	return nil
+	return k.restoreVLANs(ctx, p.vlans)
 }

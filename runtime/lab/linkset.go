@@ -189,7 +189,6 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 		return k.setError(err, &c)
 	}
 	c.unsettle(k)
-	before.port.list()
 	k.ns.lab.onUndo(func(ctx context.Context) error {
 		err := before.restore(ctx)
 		if c.AltName != nil {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"net/netip"
@@ -250,6 +251,7 @@ type rawNeighbor struct {
 	index int
 	body  []byte
 	lasts bool // a user made it: it is no memory of what was heard
+	many  bool // a VXLAN's that has several destinations for the address
 }
 
 // nudValid are the states of an entry that says something (NUD_VALID of
@@ -285,7 +287,7 @@ func parseRawNeighbor(body []byte) (n rawNeighbor, ok bool) {
 		return n, false
 	}
 	family, state, flags := body[0], u16(body[8:]), body[10]
-	var group, protocol bool
+	var group, toAll, remote, protocol bool
 	n.index = int(u32(body[4:]))
 	n.body = withAttributes(body, unix.SizeofNdMsg, func(kind int, v []byte) bool {
 		switch kind {
@@ -293,24 +295,36 @@ func parseRawNeighbor(body []byte) (n rawNeighbor, ok bool) {
 			return false
 		case unix.NDA_DST:
 			ip, _ := netip.AddrFromSlice(v)
+			remote = family == unix.AF_BRIDGE
 			group = group || ip.IsMulticast() || ip.IsUnspecified() || ip.IsLoopback()
 		case unix.NDA_LLADDR:
-			group = group || family == unix.AF_BRIDGE && len(v) == 6 && v[0]&1 != 0
+			toAll = family == unix.AF_BRIDGE && len(v) == 6 && (v[0]&1 != 0 || bytes.Count(v, []byte{0}) == 6)
 		case ndaProtocol:
 			protocol = true
 		}
 		return true
 	})
 	n.lasts = flags&(unix.NTF_PROXY|unix.NTF_EXT_LEARNED) != 0 || state&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0 || protocol
+	n.many = toAll && remote
 	switch {
-	case group:
+	case group, toAll && !remote:
 		return n, false
 	case family == unix.AF_BRIDGE:
+		n.body[10] |= tableOf(body)
 		return n, n.lasts
 	case state&(unix.NUD_PROBE|unix.NUD_DELAY) != 0:
 		binary.NativeEndian.PutUint16(n.body[8:], unix.NUD_STALE)
 	}
 	return n, n.lasts || state&nudValid != 0
+}
+
+// tableOf is the NTF_ flag for the table that a dumped entry of a forwarding
+// database is of: the kernel says SELF for a link's own, and nothing for a bridge's.
+func tableOf(body []byte) byte {
+	if master := masterOf(body); body[10]&unix.NTF_SELF != 0 || master == int(u32(body[4:])) {
+		return unix.NTF_SELF
+	}
+	return unix.NTF_MASTER
 }
 
 // renumber makes the entry one of another ifindex.
@@ -323,7 +337,10 @@ func (n *rawNeighbor) renumber(index int) {
 // put makes the entry again; of what was heard, the newer word counts.
 func (n *rawNeighbor) put(ns *Namespace) error {
 	flags := unix.NLM_F_EXCL
-	if n.lasts {
+	switch {
+	case n.many:
+		flags = unix.NLM_F_APPEND
+	case n.lasts:
 		flags = unix.NLM_F_REPLACE
 	}
 	return ns.replay(unix.RTM_NEWNEIGH, flags, n.body)

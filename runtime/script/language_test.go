@@ -73,7 +73,15 @@ def show(name, *values):
     print(name + ": " + " ".join(sorted(names)))
 show("netns", blue)
 show("link", a)
-show("bridge", bridge("br0"))
+c, d = veth("c", "d", up=True)
+br = bridge("br0", up=True, ports=[c])
+show("bridge", br)
+show("port", c)
+if c.vlans:
+    show("vlan", c.vlans[0])
+show("bridge port", c.bridge_port)
+show("fdb entry", c.fdb[0])
+show("mdb entry", mdb(c, "239.1.1.1"))
 show("stats", a.stats)
 show("address", a.addrs[0])
 show("route", root.routes[0])
@@ -102,14 +110,16 @@ show("error", catch(lambda: 1 // 0))
 		name, list, _ := strings.Cut(line, ": ")
 		fields[name] = list
 	}
-	// A bridge's are those of a link and its own.
-	own := strings.Fields(fields["bridge"])
-	own = slices.DeleteFunc(own, func(n string) bool { return slices.Contains(strings.Fields(fields["link"]), n) })
-	fields["bridge"] = strings.Join(own, " ")
+	// A bridge's and a port's are those of a link and their own.
+	for _, kind := range []string{"bridge", "port"} {
+		own := strings.Fields(fields[kind])
+		own = slices.DeleteFunc(own, func(n string) bool { return slices.Contains(strings.Fields(fields["link"]), n) })
+		fields[kind] = strings.Join(own, " ")
+	}
 	seen := map[string]bool{}
 	_, table, _ := strings.Cut(languagePage(t), "## Fields of results")
 	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z_ ]+) \| (.*) \|$`).FindAllStringSubmatch(table, -1) {
-		if m[1] == "value" {
+		if m[1] == "value" || m[1] == "vlan" && fields["vlan"] == "" { // which this kernel may lack
 			continue
 		}
 		var names []string
