@@ -55,7 +55,8 @@ func (p *prober) bridgeOption(f *Feature) error {
 			eachAttribute(data, func(kind uint16, _ []byte) { p.bridge[int(kind)] = true })
 		}
 	}
-	option := map[string]int{"vlan_filtering": nl.IFLA_BR_VLAN_FILTERING, "mcast_snooping": nl.IFLA_BR_MCAST_SNOOPING}[f.Name]
+	// Of vlan_filtering itself a kernel without it says that it is off.
+	option := map[string]int{"vlan_filtering": nl.IFLA_BR_VLAN_DEFAULT_PVID, "mcast_snooping": nl.IFLA_BR_MCAST_SNOOPING}[f.Name]
 	if !p.bridge[option] {
 		return errAbsent
 	}

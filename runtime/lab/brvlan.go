@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/event"
+	"nsscript/runtime/feature"
 )
 
 // Numbers of include/uapi/linux/if_bridge.h that nl and unix do not have.
@@ -381,8 +382,9 @@ func (k *Link) vlanError(err error, s VLANSpec) error {
 	case info.Kind != "bridge" && info.PortState == "":
 		return Usage("it takes a bridge, or a port of one", "%s is no port of a bridge", k)
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return &Error{Op: "this kernel's bridges know no VLANs", Kind: KindMissing, Err: unwrapErrno(err),
-			Hint: "it needs CONFIG_BRIDGE_VLAN_FILTERING"}
+		if e := missing(err, feature.Bridge, "vlan_filtering"); e != nil {
+			return e
+		}
 	case s.TunnelID != 0 && errors.Is(err, unix.EINVAL):
 		hint = "first let the port map VLANs to tunnel ids: bridge_port(port, vlan_tunnel=True)"
 	}

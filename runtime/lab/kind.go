@@ -341,6 +341,9 @@ func (s *LinkSpec) birthError(err error, k *Kind, lower *Link) error {
 		if e := missing(err, feature.Link, k.Name); e != nil {
 			return e
 		}
+		if e := missing(err, feature.Bridge, "vlan_filtering"); e != nil && k.Name == "bridge" {
+			return e
+		}
 	}
 	if detail := s.blame(err); detail != "" && !first {
 		return kernelError(err, "", "make %s %s with %s", k.Name, s.Name, detail)
