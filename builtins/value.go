@@ -26,7 +26,7 @@ func valueSpecs() []*Spec {
 				sep := " "
 				for _, v := range all[starlark.Value](c, "values") {
 					text := c.Env.printed(v)
-					if strings.Contains(text, "\n") {
+					if strings.Contains(strings.TrimSuffix(text, "\n"), "\n") {
 						sep = "\n"
 					}
 					parts = append(parts, text)

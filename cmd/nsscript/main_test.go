@@ -56,13 +56,16 @@ func finish(t testing.TB, cmd *exec.Cmd) outcome {
 	return outcome{await(t, cmd), stdout.String(), stderr.String()}
 }
 
-// await waits for the end of a command, a minute at most.
+// patience is how long a command may take on a machine that is busy otherwise.
+const patience = 3 * time.Minute
+
+// await waits for the end of a command, as long as patience lasts.
 func await(t testing.TB, cmd *exec.Cmd) int {
 	t.Helper()
-	watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	watchdog := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
 	if !watchdog.Stop() {
-		t.Errorf("%s did not end within a minute", strings.Join(cmd.Args, " "))
+		t.Errorf("%s did not end within %v", strings.Join(cmd.Args, " "), patience)
 	}
 	if err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)

@@ -146,7 +146,7 @@ func (j job) start(t *testing.T) outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // on a busy machine, too
 	defer cancel()
 	self, err := os.Executable()
 	if err != nil {
