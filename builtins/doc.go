@@ -9,6 +9,7 @@ import (
 
 	"nsscript/builtins/std"
 	"nsscript/runtime/lab"
+	"nsscript/runtime/packet"
 )
 
 // Index lists every builtin and library function, a line each.
@@ -168,8 +169,21 @@ func valuePage(name string) string {
 		return attributes(name, linkAttrs)
 	case "process":
 		return attributes(name, (&Process{}).AttrNames())
+	case "packet":
+		return attributes(name, (&Packet{capture: &lab.Capture{}}).AttrNames()) + layerFields()
 	}
 	return ""
+}
+
+// layerFields lists the fields of every layer of a packet.
+func layerFields() string {
+	var b strings.Builder
+	b.WriteString("\nIts layers have\n\n")
+	for _, name := range packet.Names() {
+		l := PacketLayer{kind: packet.KindOf(name)}
+		fmt.Fprintf(&b, "  %-10s %s\n", name, strings.ReplaceAll(wrap(strings.Join(l.AttrNames(), " "), 64), "\n", "\n             "))
+	}
+	return b.String()
 }
 
 func attributes(name string, attrs []string) string {

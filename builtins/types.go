@@ -523,3 +523,26 @@ var tEnviron = &Type{Name: "a dict of strings", Good: `{"LANG": "C"}`, Convert: 
 	}
 	return env, nil
 }}
+
+// tBytes is an amount of memory: a number of bytes, or with a unit. kb, mb and gb are
+// powers of 1024, as tc(8) has them.
+var tBytes = &Type{Name: "a number of bytes, or with a unit", Good: `"64mb"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	bad := fmt.Errorf("%s is no amount of memory", v)
+	if i, ok := v.(starlark.Int); ok {
+		if n, ok := i.Int64(); ok && n > 0 {
+			return int(n), nil
+		}
+		return nil, bad
+	}
+	s, ok := starlark.AsString(v)
+	if !ok {
+		return nil, errType
+	}
+	digits := strings.TrimRight(s, "bgikm")
+	n, err := strconv.ParseInt(digits, 10, 32)
+	shift, known := map[string]int{"b": 0, "kb": 10, "kib": 10, "mb": 20, "mib": 20, "gb": 30, "gib": 30}[s[len(digits):]]
+	if err != nil || !known || n <= 0 {
+		return nil, bad
+	}
+	return int(n) << shift, nil
+}}

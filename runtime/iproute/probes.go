@@ -9,9 +9,15 @@ import (
 // probes has, for each question that a lab asks its network, the command of a
 // program that asks the same.
 var probes = map[string]func(e event.Event) []string{
-	"ping": ping,
-	"tcp":  exchange,
-	"udp":  exchange,
+	"ping":    ping,
+	"tcp":     exchange,
+	"udp":     exchange,
+	"capture": tcpdump,
+	"send":    ownWords, // no program crafts packets from a command line
+}
+
+func tcpdump(e event.Event) []string {
+	return append(inside(e), "tcpdump", "-i", e.Get("dev"))
 }
 
 // isProbe tells a question, or a server that answers some, from what changes a lab.

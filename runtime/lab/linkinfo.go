@@ -16,6 +16,7 @@ type LinkInfo struct {
 	Name     string
 	Kind     string // "veth", "bridge" …; "loopback" for lo; "" for hardware
 	MAC      net.HardwareAddr
+	Hardware uint16 // ARPHRD_*
 	MTU      int
 	Flags    uint32 // IFF_*
 	State    string // operational state as `ip` prints it, in lower case (RFC 2863)
@@ -47,6 +48,11 @@ type LinkStats struct {
 // Up tells whether the link is administratively up.
 func (i *LinkInfo) Up() bool { return i.Flags&unix.IFF_UP != 0 }
 
+// Ethernet tells whether its packets have an Ethernet header.
+func (i *LinkInfo) Ethernet() bool {
+	return i.Hardware == unix.ARPHRD_ETHER || i.Hardware == unix.ARPHRD_LOOPBACK
+}
+
 // Runs tells whether the layers above know of the carrier. A new link's state is
 // "unknown" until they do; it stays so for the kinds that have no carrier (lo).
 func (i *LinkInfo) Runs() bool {
@@ -76,9 +82,10 @@ func parseLink(body []byte) *LinkInfo {
 	i := &LinkInfo{
 		Index:    int(int32(binary.NativeEndian.Uint32(body[4:]))),
 		Flags:    binary.NativeEndian.Uint32(body[8:]),
+		Hardware: binary.NativeEndian.Uint16(body[2:]),
 		ParentNS: -1,
 	}
-	if binary.NativeEndian.Uint16(body[2:]) == unix.ARPHRD_LOOPBACK {
+	if i.Hardware == unix.ARPHRD_LOOPBACK {
 		i.Kind = "loopback"
 	}
 	for kind, v := range attributes(body[unix.SizeofIfInfomsg:]) {

@@ -26,7 +26,15 @@ func mplsLabels(p *Packet, l *Layer) any {
 	return labels
 }
 
-func ipOptions(p *Packet, l *Layer) any { return p.bytes(l.Start+20, l.Body) }
+func ipOptions(p *Packet, l *Layer) any { return options(p, l, 20) }
+
+// options are what a header has beyond its least length; nil for nothing.
+func options(p *Packet, l *Layer, fixed int) any {
+	if b := p.bytes(l.Start+fixed, l.Body); b != nil {
+		return b
+	}
+	return nil
+}
 
 // eachExtension calls fn with the number and the bytes of each extension header of
 // IPv6 until it returns false.
@@ -138,7 +146,7 @@ func ndPrefixes(p *Packet, l *Layer) any {
 	return list
 }
 
-func tcpOptions(p *Packet, l *Layer) any { return p.bytes(l.Start+20, l.Body) }
+func tcpOptions(p *Packet, l *Layer) any { return options(p, l, 20) }
 
 // tcpOption finds an option's value of n bytes, or nil.
 func tcpOption(p *Packet, l *Layer, kind byte, n int) []byte {
@@ -216,7 +224,7 @@ func greChecksum(p *Packet, l *Layer) any { return greOption(p, l, 0x80) }
 func greKey(p *Packet, l *Layer) any      { return greOption(p, l, 0x20) }
 func greSeq(p *Packet, l *Layer) any      { return greOption(p, l, 0x10) }
 
-func geneveOptions(p *Packet, l *Layer) any { return p.bytes(l.Start+8, l.Body) }
+func geneveOptions(p *Packet, l *Layer) any { return options(p, l, 8) }
 
 func payloadBytes(p *Packet, l *Layer) any { return p.body(l) }
 

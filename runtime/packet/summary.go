@@ -8,9 +8,15 @@ import (
 )
 
 // Summary is the packet in a line, in tcpdump's manner, without a time.
-func (p *Packet) Summary() string {
+func (p *Packet) Summary() string { return p.SummaryOf(0) }
+
+// SummaryOf is the packet from a level on: what is in a tunnel.
+func (p *Packet) SummaryOf(level int) string {
 	var b strings.Builder
 	s := summary{p: p, b: &b}
+	for s.i < len(p.Layers) && int(p.Layers[s.i].Level) < level {
+		s.i++
+	}
 	for s.i < len(p.Layers) {
 		s.layer()
 	}

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +69,18 @@ type Frame struct {
 // Ethernet tells whether the packet has an Ethernet header.
 func (f *Frame) Ethernet() bool {
 	return f.Hardware == hardwareEthernet || f.Hardware == hardwareLoopback
+}
+
+// Cooked is the packet of a link without Ethernet with the header of Linux cooked
+// captures (LINKTYPE_LINUX_SLL) in front.
+func (f *Frame) Cooked() []byte {
+	b := make([]byte, packet.CookedHeader, packet.CookedHeader+len(f.Data))
+	if f.Direction == packet.Out {
+		b[1] = packetOutgoing
+	}
+	binary.BigEndian.PutUint16(b[2:], f.Hardware)
+	binary.BigEndian.PutUint16(b[14:], f.Protocol)
+	return append(b, f.Data...)
 }
 
 // Decode takes the packet apart.
