@@ -25,7 +25,7 @@ func (env *Env) nexthop(n *lab.Nexthop) *Record {
 	}
 	return record("nexthop", n.String(), n,
 		field{"id", starlark.MakeInt(n.ID)}, field{"via", addrText(n.Via)}, field{"dev", env.link(n.Dev)},
-		field{"onlink", starlark.Bool(n.OnLink)}, field{"blackhole", starlark.Bool(n.Blackhole)}, field{"fdb", starlark.Bool(n.FDB)},
+		field{"encap", encapText(n.Encap)}, field{"onlink", starlark.Bool(n.OnLink)}, field{"blackhole", starlark.Bool(n.Blackhole)}, field{"fdb", starlark.Bool(n.FDB)},
 		field{"group", group}, field{"type", text(n.TypeName())}, field{"buckets", buckets},
 		field{"idle_timer", idle}, field{"unbalanced_timer", unbalanced},
 		field{"scope", starlark.String(lab.ScopeName(n.Scope))}, field{"proto", starlark.String(lab.RouteProtocolName(n.Proto))})
@@ -103,6 +103,7 @@ func nexthopSpecs() []*Spec {
 				required("ns", tNetnsRef, "where"), required("id", tNexthopID, "its number, from 1"),
 				keyword("via", tAddress, "", "the gateway"), keyword("dev", tLink, "", "the link to send by"),
 				keyword("onlink", tBool, "False", "the gateway is on the link although no subnet says so"),
+				keyword("encap", tEncap, "", "what goes around packets, in the words of `ip route`"),
 				keyword("blackhole", tBool, "False", "drop what goes by it"),
 				keyword("fdb", tBool, "False", "for a VXLAN's forwarding entries: a gateway without a link, or a group of such"),
 				keyword("group", listOf(tMember, "a list of nexthop objects, ids, or tuples of one and a weight"), "", "its members; a weight is from 1 to 256"),
@@ -183,7 +184,13 @@ func addNexthop(c *Call) (starlark.Value, error) {
 	if n.Resilient, err = c.resilient(); err != nil {
 		return nil, err
 	}
-	made, err := get[*lab.Namespace](c, "ns", nil).AddNexthop(c.Ctx, n, how)
+	ns := get[*lab.Namespace](c, "ns", nil)
+	if text := get(c, "encap", ""); text != "" {
+		if n.Encap, err = ns.ParseEncap(text); err != nil {
+			return nil, err
+		}
+	}
+	made, err := ns.AddNexthop(c.Ctx, n, how)
 	if err != nil {
 		return nil, err
 	}

@@ -423,13 +423,37 @@ func named(what, good string, most int64, find func(string) (int, error)) *Type 
 }
 
 var (
-	tTable      = named("a routing table, by number or name", `"main"`, math.MaxUint32, lab.Table)
+	tTableName  = named("a routing table, by number or name", `"main"`, math.MaxUint32, lab.Table)
 	tScope      = named("a scope", `"link"`, 255, lab.Scope)
 	tRouteType  = named("a type of route", `"blackhole"`, 9, lab.RouteType)
 	tProtocol   = named("an IP protocol", `"tcp"`, 255, lab.Protocol)
 	tRouteProto = named("a routing protocol, by number or name", `"static"`, 255, lab.RouteProtocol)
 	tAction     = named("an action", `"blackhole"`, 8, lab.RuleAction)
 )
+
+// tTable is a routing table, or that of a VRF.
+var tTable = &Type{Name: tTableName.Name, Good: tTableName.Good, Convert: func(c *Call, v starlark.Value) (any, error) {
+	k, ok := v.(*Link)
+	if !ok {
+		return tTableName.Convert(c, v)
+	}
+	info, err := k.link.Info()
+	if err != nil {
+		return nil, err
+	}
+	if info.Kind != "vrf" {
+		return nil, fmt.Errorf("link %s is no VRF: it has no table", k)
+	}
+	return info.Options["table"], nil
+}}
+
+// tRouteFamily is a family of routes.
+var tRouteFamily = &Type{Name: "4, 6 or \"mpls\"", Good: "6", Convert: func(c *Call, v starlark.Value) (any, error) {
+	if s, ok := starlark.AsString(v); ok && s == "mpls" {
+		return unix.AF_MPLS, nil
+	}
+	return tFamily.Convert(c, v)
+}}
 
 // tPorts is a port or a range of them.
 var tPorts = &Type{Name: "a port, or a range of ports", Good: `"8000-8080"`, Convert: func(_ *Call, v starlark.Value) (any, error) {

@@ -27,10 +27,11 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 	"link set":          linkSet,
 	"link delete":       linkDelete,
 	"link property add": linkProperty, "link property del": linkProperty,
-	"addr add":        addrAdd,
-	"addr delete":     addrDelete,
-	"addr renew":      addrRenew,
-	"route add":       routeChange,
+	"addr add":     addrAdd,
+	"addr delete":  addrDelete,
+	"addr renew":   addrRenew,
+	"route add":    routeChange,
+	"route change": routeChange, "route append": routeChange, "route prepend": routeChange,
 	"route replace":   routeChange,
 	"route delete":    routeChange,
 	"nexthop add":     nexthopChange,
@@ -169,7 +170,8 @@ func arguments(args []event.Arg) []string {
 // values splits a value that is several words of `ip`.
 func values(a event.Arg) []string {
 	switch a.Key {
-	case "via", "nexthop", "encap":
+	case "via", "nexthop", "encap",
+		"mtu", "window", "rtt", "rttvar", "ssthresh", "cwnd", "advmss", "reordering", "hoplimit", "initcwnd", "initrwnd", "congctl": // which may be locked
 		return strings.Fields(a.Value)
 	}
 	return []string{a.Value}

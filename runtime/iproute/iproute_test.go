@@ -141,6 +141,17 @@ var rendered = []struct {
 		"ip -n A -6 route add fd04::/64 nexthop via fd01::2 dev veth0 weight 1 nexthop via fd01::3 dev veth0 weight 1", "",
 	},
 	{ev("route add", "A", "dst=fd05::1", "family=inet6", "type=local", "dev=lo", "table=local"), "ip -n A -6 route add local fd05::1 dev lo table local", ""},
+	{
+		ev("route add", "A", "dst=10.9.10.0/24", "tos=0x10", "encap=ip id 7 dst 10.1.0.9", "dev=veth0", "scope=link", "mtu=lock 1300", "rtt=lock 100ms", "features=ecn", "congctl=lock reno"),
+		"ip -n A route add 10.9.10.0/24 tos 0x10 encap ip id 7 dst 10.1.0.9 dev veth0 mtu lock 1300 rtt lock 100ms features ecn congctl lock reno", "",
+	},
+	{ev("route change", "A", "dst=10.9.10.0/24", "tos=0x10", "dev=veth0", "scope=link"), "ip -n A route change 10.9.10.0/24 tos 0x10 dev veth0", ""},
+	{ev("route append", "A", "dst=10.9.10.0/24", "tos=0x10", "dev=veth0", "scope=host"), "ip -n A route append 10.9.10.0/24 tos 0x10 dev veth0 scope host", ""},
+	{ev("route prepend", "A", "dst=10.9.11.0/24", "via=10.1.0.2", "scope=global"), "ip -n A route prepend 10.9.11.0/24 via 10.1.0.2", ""},
+	{
+		ev("route add", "A", "dst=fd06::/64", "family=inet6", "encap=seg6 mode encap segs fc00::1", "dev=veth0", "hoplimit=9", "pref=high", "expires=600"),
+		"ip -n A -6 route add fd06::/64 encap seg6 mode encap segs fc00::1 dev veth0 hoplimit 9 pref high expires 600", "",
+	},
 	{ev("nexthop add", "A", "id=1", "via=10.1.0.2", "dev=veth0", "proto=static"), "ip -n A nexthop add id 1 via 10.1.0.2 dev veth0 proto static", ""},
 	{ev("nexthop add", "A", "id=2", "family=inet6", "blackhole"), "ip -n A -6 nexthop add id 2 blackhole", ""},
 	{ev("nexthop add", "A", "id=3", "via=10.7.0.2", "dev=veth0", "onlink"), "ip -n A nexthop add id 3 via 10.7.0.2 dev veth0 onlink", ""},

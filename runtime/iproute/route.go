@@ -2,6 +2,7 @@ package iproute
 
 import (
 	"slices"
+	"strings"
 
 	"nsscript/runtime/event"
 )
@@ -20,13 +21,17 @@ func routeChange(e event.Event, _ bool) []command {
 	if !e.Has("table") && defaultTable(kind) == "local" {
 		args = append([]event.Arg{{Key: "table", Value: "main"}}, args...)
 	}
-	// `ip` wants the next hops last.
-	slices.SortStableFunc(args, func(a, b event.Arg) int { return isHop(a) - isHop(b) })
+	slices.SortStableFunc(args, func(a, b event.Arg) int { return late(a) - late(b) })
 	return one(append(w, arguments(args)...))
 }
 
-func isHop(a event.Arg) int {
-	if a.Key == "nexthop" {
+// late says which words `ip` wants after all others: the next hops, and before
+// them an encapsulation that takes every word after it for its own.
+func late(a event.Arg) int {
+	switch {
+	case a.Key == "nexthop":
+		return 2
+	case a.Key == "encap" && strings.HasPrefix(a.Value, "xfrm "):
 		return 1
 	}
 	return 0
@@ -35,8 +40,11 @@ func isHop(a event.Arg) int {
 // routeFamily says which family is meant, where that is not IPv4 or `ip` would
 // guess wrong: it takes a default route's from the first gateway.
 func routeFamily(e event.Event) []string {
-	if e.Get("family") == "inet6" {
+	switch e.Get("family") {
+	case "inet6":
 		return []string{"-6"}
+	case "mpls":
+		return []string{"-f", "mpls"}
 	}
 	if e.Get("dst") != "default" {
 		return nil

@@ -39,6 +39,7 @@ type Nexthop struct {
 	Via    netip.Addr
 	Dev    *Link
 	OnLink bool
+	Encap  *Encap
 	// Blackhole drops what goes by it.
 	Blackhole bool
 	// FDB is for a VXLAN's forwarding entries: a gateway without a link, or a
@@ -138,6 +139,9 @@ func (n *Nexthop) message(flags int) *nl.NetlinkRequest {
 	if n.FDB {
 		add(nhaFDB, nil)
 	}
+	if n.Encap != nil {
+		r.RawData = append(r.RawData, n.Encap.attributes(nhaEncapType, nhaEncap)...)
+	}
 	return r
 }
 
@@ -180,6 +184,9 @@ func (n *Nexthop) args() []event.Arg {
 		if r.UnbalancedTimer != nil {
 			add("unbalanced_timer", secondsWords(*r.UnbalancedTimer))
 		}
+	}
+	if n.Encap != nil {
+		add("encap", n.Encap.ip)
 	}
 	if n.Via.IsValid() {
 		add("via", n.Via.String())
@@ -224,6 +231,8 @@ func (n *Nexthop) key() string { return fmt.Sprintf("nexthop %v %d", n.NS.id, n.
 func (n *Nexthop) check(ns *Namespace) error {
 	one := n.Via.IsValid() || n.Dev != nil
 	switch {
+	case n.Encap != nil && !one:
+		return Usage("", "nexthop %d: encap= goes with via= and dev=", n.ID)
 	case n.Group != nil && (one || n.Blackhole || n.OnLink):
 		return Usage("", "nexthop %d: group= goes with neither via=, dev=, onlink= nor blackhole=", n.ID)
 	case n.Group == nil && n.Resilient != nil:
@@ -254,10 +263,14 @@ const (
 	Add     Make = iota // refuse
 	Replace             // take its place
 	Exist               // take that one, if it has the properties asked for
+	Change              // take its place; there has to be one
+	Append              // come after it
+	Prepend             // come before it
 )
 
 // AddNexthop makes a nexthop object, as `ip nexthop add` or `replace` does.
 func (ns *Namespace) AddNexthop(ctx context.Context, n Nexthop, how Make) (*Nexthop, error) {
+	defer n.Encap.close()
 	if err := ns.check(); err != nil {
 		return nil, err
 	}
@@ -285,6 +298,9 @@ func (ns *Namespace) AddNexthop(ctx context.Context, n Nexthop, how Make) (*Next
 	}
 	if ns.lab.watched() {
 		ns.lab.emit(ctx, op, ns, start, err, n.args()...)
+	}
+	if missing := n.Encap.missing(err); missing != nil {
+		return nil, missing
 	}
 	if err != nil {
 		return nil, kernelError(err, nexthopHint(err), "add nexthop %s%s", &n, where(ns))
@@ -362,6 +378,7 @@ func (ns *Namespace) parseNexthopObject(body []byte) (*Nexthop, bool) {
 		return nil, false
 	}
 	n := &Nexthop{NS: ns, Family: int(body[0]), Scope: int(body[1]), Proto: int(body[2]), OnLink: u32(body[4:])&unix.RTNH_F_ONLINK != 0}
+	encap, data := 0, []byte(nil)
 	for kind, v := range attributes(body[sizeofNhMsg:]) {
 		switch kind {
 		case nhaID:
@@ -382,7 +399,14 @@ func (ns *Namespace) parseNexthopObject(body []byte) (*Nexthop, bool) {
 			n.FDB = true
 		case nhaResGroup:
 			n.Resilient = parseResilient(v)
+		case nhaEncapType:
+			encap = u16(v)
+		case nhaEncap:
+			data = v
 		}
+	}
+	if encap != 0 {
+		n.Encap = ns.readEncap(encap, data)
 	}
 	return n, n.ID != 0
 }

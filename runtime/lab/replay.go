@@ -20,7 +20,6 @@ const (
 	ifaProto         = 11 // IFA_PROTO, if_addr.h
 	ifaProtoKernelLL = 3  // IFAPROT_KERNEL_LL, the last of the kernel's own
 	ndaProtocol      = 12 // NDA_PROTOCOL, neighbour.h
-	rtaNHID          = 30 // RTA_NH_ID, rtnetlink.h
 )
 
 // bodies dumps a table; the request's body is head.
@@ -125,8 +124,7 @@ func (a *keptAddr) aged(passed time.Duration) []byte {
 // rawRoute is a route with the body that makes it again.
 type rawRoute struct {
 	*Route
-	body    []byte
-	expires time.Duration // IPv6; 0 for never
+	body []byte
 }
 
 // userHops are the RTNH_F_ flags of a route or next hop that are not the
@@ -166,10 +164,6 @@ func replayable(r *Route, body []byte) rawRoute {
 	raw.body = withAttributes(body, unix.SizeofRtMsg, func(kind int, v []byte) bool {
 		switch kind {
 		case unix.RTA_CACHEINFO:
-			// struct rta_cacheinfo: the third number is rta_expires, in USER_HZ.
-			if len(v) >= 12 {
-				raw.expires = time.Duration(int32(u32(v[8:]))) * userHZ
-			}
 			return false
 		case unix.RTA_OIF, unix.RTA_GATEWAY, unix.RTA_VIA:
 			return !byObject
@@ -222,11 +216,11 @@ func (r *rawRoute) put(passed time.Duration) error {
 		flags = unix.NLM_F_REPLACE
 	}
 	body := r.body
-	if r.expires > 0 {
-		if r.expires <= passed {
+	if r.Expires > 0 {
+		if r.Expires <= passed {
 			return nil
 		}
-		left := nl.NewRtAttr(unix.RTA_EXPIRES, nl.Uint32Attr(uint32((r.expires - passed).Seconds())))
+		left := nl.NewRtAttr(unix.RTA_EXPIRES, nl.Uint32Attr(uint32((r.Expires - passed).Seconds())))
 		body = append(append([]byte(nil), body...), left.Serialize()...)
 	}
 	return r.NS.replay(unix.RTM_NEWROUTE, flags, body)

@@ -3,16 +3,11 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-
-	"nsscript/runtime/event"
 )
 
 // Hop is one next hop of a route.
@@ -21,39 +16,40 @@ type Hop struct {
 	Dev    *Link
 	Weight int // 1 to 256; 0 counts as 1
 	OnLink bool
+	Encap  *Encap
+	NewDst Labels // of an MPLS route: the labels instead
+	Realms uint32
 }
 
 // Route is a route to make, or one that was read (ip-route(8)).
 type Route struct {
-	NS      *Namespace
-	Dst     netip.Prefix // zero bits of the family for the default route
-	Via     netip.Addr
-	Dev     *Link
-	Src     netip.Addr // the preferred source
-	Metric  int
-	Table   int // 0 is the main table when a route is made
-	Type    int // RTN_*; 0 is unicast
-	Scope   int // RT_SCOPE_*, or -1 for `ip`'s choice
-	Proto   int // RTPROT_*; 0 is boot, as `ip` has it
-	MTU     int
-	AdvMSS  int
-	TOS     int    // IPv4: only packets with this type of service
-	Locked  uint32 // a bit for each RTAX_ metric that path MTU discovery and its like must not change
-	Hops    []Hop
-	OnLink  bool
-	Cloned  bool // from the cache of exceptions
-	Nexthop int  // the nexthop object that stands for Via, Dev and Hops, or 0
-}
+	NS           *Namespace
+	Dst          netip.Prefix // zero bits of the family for the default route
+	Label        Labels       // of an MPLS route instead: one label
+	NewDst       Labels       // the labels that go in its place; none to pop it
+	Via          netip.Addr
+	Dev          *Link
+	Src          netip.Addr // the preferred source
+	Encap        *Encap
+	Metric       int // the least wins
+	Table        int // 0 is the main table when a route is made
+	Type         int // RTN_*; 0 is unicast
+	Scope        int // RT_SCOPE_*, or -1 for `ip`'s choice
+	Proto        int // RTPROT_*; 0 is boot, as `ip` has it
+	TOS          int // IPv4: only packets with this type of service
+	Hops         []Hop
+	OnLink       bool
+	Metrics      PathMetrics
+	Realms       uint32        // IPv4: of the source in the upper half, of the destination in the lower
+	Pref         string        // IPv6: "low", "medium" or "high" (RFC 4191)
+	TTLPropagate *bool         // MPLS: nil for the sysctl's choice
+	Expires      time.Duration // IPv6 and the cache: when the route ends; 0 for never
+	Nexthop      int           // the nexthop object that stands for Via, Dev and Hops, or 0
 
-// DstString is the destination as `ip` prints it: "default" for all.
-func (r *Route) DstString() string {
-	if r.Dst.Bits() == 0 {
-		return "default"
-	}
-	if r.Dst.IsSingleIP() {
-		return r.Dst.Addr().String()
-	}
-	return r.Dst.String()
+	Cloned     bool // from the cache of exceptions
+	Redirected bool // and there because of a redirect
+
+	flags uint32
 }
 
 // normalize fills in what `ip route add` does (iproute_modify of iproute2).
@@ -75,7 +71,7 @@ func (r *Route) normalize() {
 		return
 	}
 	r.Scope = unix.RT_SCOPE_UNIVERSE
-	if r.Dst.Addr().Is6() {
+	if r.family() != unix.AF_INET {
 		return
 	}
 	switch r.Type {
@@ -90,232 +86,120 @@ func (r *Route) normalize() {
 	}
 }
 
-// message builds an RTM_NEWROUTE or RTM_DELROUTE.
-func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
-	req := request(kind, flags)
-	msg := &nl.RtMsg{}
-	msg.Family = uint8(family(r.Dst.Addr()))
-	msg.Dst_len, msg.Tos = uint8(r.Dst.Bits()), uint8(r.TOS)
-	msg.Protocol, msg.Scope, msg.Type = uint8(r.Proto), uint8(r.Scope), uint8(r.Type)
-	if kind == unix.RTM_DELROUTE {
-		msg.Protocol = unix.RTPROT_UNSPEC
-	}
-	if r.OnLink {
-		msg.Flags = unix.RTNH_F_ONLINK
-	}
-	req.AddData(msg)
-	add := func(kind int, data []byte) { req.AddData(nl.NewRtAttr(kind, data)) }
-	if r.Table < 256 {
-		msg.Table = uint8(r.Table)
-	} else {
-		add(unix.RTA_TABLE, nl.Uint32Attr(uint32(r.Table)))
-	}
-	if r.Dst.Bits() > 0 {
-		add(unix.RTA_DST, r.Dst.Masked().Addr().AsSlice())
-	}
-	switch {
-	case r.Nexthop != 0:
-		add(rtaNHID, nl.Uint32Attr(uint32(r.Nexthop)))
-	case len(r.Hops) > 0:
-		add(unix.RTA_MULTIPATH, r.multipath())
-	}
-	if r.Via.IsValid() && r.Nexthop == 0 {
-		req.AddData(viaAttr(r.Via, r.Dst.Addr()))
-	}
-	if r.Dev != nil && r.Nexthop == 0 {
-		add(unix.RTA_OIF, nl.Uint32Attr(uint32(r.Dev.index)))
-	}
-	if r.Src.IsValid() {
-		add(unix.RTA_PREFSRC, r.Src.AsSlice())
-	}
-	if r.Metric != 0 {
-		add(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Metric)))
-	}
-	if r.MTU != 0 || r.AdvMSS != 0 || r.Locked != 0 {
-		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
-		if r.Locked != 0 {
-			metrics.AddRtAttr(unix.RTAX_LOCK, nl.Uint32Attr(r.Locked))
-		}
-		if r.MTU != 0 {
-			metrics.AddRtAttr(unix.RTAX_MTU, nl.Uint32Attr(uint32(r.MTU)))
-		}
-		if r.AdvMSS != 0 {
-			metrics.AddRtAttr(unix.RTAX_ADVMSS, nl.Uint32Attr(uint32(r.AdvMSS)))
-		}
-		req.AddData(metrics)
-	}
-	return req
+// routeWays are what says to the kernel how to make a route, by [Make].
+var routeWays = map[Make]struct {
+	flags int
+	op    string
+}{
+	Add:     {unix.NLM_F_CREATE | unix.NLM_F_EXCL, "route add"},
+	Exist:   {unix.NLM_F_CREATE | unix.NLM_F_EXCL, "route add"},
+	Replace: {unix.NLM_F_CREATE | unix.NLM_F_REPLACE, "route replace"},
+	Change:  {unix.NLM_F_REPLACE, "route change"},
+	Append:  {unix.NLM_F_CREATE | unix.NLM_F_APPEND, "route append"},
+	Prepend: {unix.NLM_F_CREATE, "route prepend"},
 }
 
-// viaAttr is a gateway; one of the other family needs RTA_VIA (RFC 8950).
-func viaAttr(via, dst netip.Addr) *nl.RtAttr {
-	if via.Is4() == dst.Is4() {
-		return nl.NewRtAttr(unix.RTA_GATEWAY, via.AsSlice())
-	}
-	data := append(nl.Uint16Attr(uint16(family(via))), via.AsSlice()...)
-	return nl.NewRtAttr(unix.RTA_VIA, data)
-}
-
-// multipath lists struct rtnexthop, each with its gateway.
-func (r *Route) multipath() []byte {
-	var b []byte
-	for _, h := range r.Hops {
-		var attrs []byte
-		if h.Via.IsValid() {
-			attrs = viaAttr(h.Via, r.Dst.Addr()).Serialize()
-		}
-		var flags, index, weight int
-		if h.OnLink {
-			flags = unix.RTNH_F_ONLINK
-		}
-		if h.Dev != nil {
-			index = h.Dev.index
-		}
-		if h.Weight > 1 {
-			weight = h.Weight - 1
-		}
-		b = append(b, nl.Uint16Attr(uint16(unix.SizeofRtNexthop+len(attrs)))...)
-		b = append(b, byte(flags), byte(weight))
-		b = append(b, nl.Uint32Attr(uint32(index))...)
-		b = append(b, attrs...)
-	}
-	return b
-}
-
-// args are the arguments of `ip route add`.
-func (r *Route) args() []event.Arg {
-	args := []event.Arg{arg("dst", r.DstString())}
-	add := func(key, value string) { args = append(args, arg(key, value)) }
-	if r.Dst.Addr().Is6() {
-		add("family", "inet6")
-	}
-	if r.Type != unix.RTN_UNICAST {
-		add("type", r.TypeName())
-	}
-	if r.TOS != 0 {
-		add("tos", fmt.Sprintf("%#02x", r.TOS))
-	}
-	if r.Nexthop != 0 {
-		add("nhid", strconv.Itoa(r.Nexthop))
-	}
-	if r.Via.IsValid() && r.Nexthop == 0 {
-		add("via", viaWords(r.Via, r.Dst.Addr()))
-	}
-	if r.Dev != nil && r.Nexthop == 0 {
-		add("dev", r.Dev.name)
-	}
-	if r.Src.IsValid() {
-		add("src", r.Src.String())
-	}
-	if r.Metric != 0 {
-		add("metric", strconv.Itoa(r.Metric))
-	}
-	if r.Table != unix.RT_TABLE_MAIN {
-		add("table", TableName(r.Table))
-	}
-	if r.Proto != unix.RTPROT_BOOT {
-		add("proto", r.ProtoName())
-	}
-	if r.Dst.Addr().Is4() {
-		add("scope", ScopeName(r.Scope))
-	}
-	if r.MTU != 0 {
-		add("mtu", r.metricWords(unix.RTAX_MTU, r.MTU))
-	}
-	if r.AdvMSS != 0 {
-		add("advmss", r.metricWords(unix.RTAX_ADVMSS, r.AdvMSS))
-	}
-	if r.OnLink {
-		add("onlink", "")
-	}
-	for _, h := range r.Hops {
-		if r.Nexthop == 0 {
-			add("nexthop", h.words(r.Dst.Addr()))
-		}
-	}
-	return args
-}
-
-// String is the route as `ip route` prints it.
-func (r *Route) String() string {
-	var w []string
-	if r.Type != unix.RTN_UNICAST && r.Type != 0 {
-		w = append(w, r.TypeName())
-	}
-	w = append(w, r.DstString())
-	if r.TOS != 0 {
-		w = append(w, "tos", fmt.Sprintf("%#02x", r.TOS))
-	}
-	if r.Nexthop != 0 {
-		w = append(w, "nhid", strconv.Itoa(r.Nexthop))
-	}
-	if r.Via.IsValid() {
-		w = append(w, "via", viaWords(r.Via, r.Dst.Addr()))
-	}
-	if r.Dev != nil {
-		w = append(w, "dev", r.Dev.name)
-	}
-	if r.Table != unix.RT_TABLE_MAIN && r.Table != 0 {
-		w = append(w, "table", TableName(r.Table))
-	}
-	if r.Proto != unix.RTPROT_BOOT {
-		w = append(w, "proto", r.ProtoName())
-	}
-	if r.Scope > unix.RT_SCOPE_UNIVERSE && r.Dst.Addr().Is4() {
-		w = append(w, "scope", ScopeName(r.Scope))
-	}
-	if r.Src.IsValid() {
-		w = append(w, "src", r.Src.String())
-	}
-	if r.Metric != 0 {
-		w = append(w, "metric", strconv.Itoa(r.Metric))
-	}
-	if r.MTU != 0 {
-		w = append(w, "mtu", r.metricWords(unix.RTAX_MTU, r.MTU))
-	}
-	if r.OnLink {
-		w = append(w, "onlink")
-	}
-	for _, h := range r.Hops {
-		w = append(w, "nexthop", h.words(r.Dst.Addr()))
-	}
-	return strings.Join(w, " ")
-}
-
-// AddRoute makes a route, as `ip route add` (or replace) does.
-func (ns *Namespace) AddRoute(ctx context.Context, r Route, replace bool) (*Route, error) {
+// AddRoute makes a route, as `ip route add`, replace, change, append or prepend
+// does.
+func (ns *Namespace) AddRoute(ctx context.Context, r Route, how Make) (*Route, error) {
+	defer r.closeEncaps()
 	if err := ns.check(); err != nil {
 		return nil, err
 	}
-	if err := r.checkLinks(ns); err != nil {
+	if err := r.check(ns); err != nil {
 		return nil, err
 	}
 	r.NS = ns
 	r.normalize()
-	flags, op := unix.NLM_F_CREATE|unix.NLM_F_EXCL, "route add"
-	if replace {
-		flags, op = unix.NLM_F_CREATE|unix.NLM_F_REPLACE, "route replace"
+	if how == Exist {
+		if there, err := r.there(); err != nil || there != nil {
+			return there, err
+		}
 	}
+	way := routeWays[how]
 	var before keptRoutes
-	if replace {
+	if way.flags&unix.NLM_F_EXCL == 0 {
 		before = r.keepRoutes()
 	}
 	start := time.Now()
-	body, err := ns.conn.echo(r.message(unix.RTM_NEWROUTE, flags))
+	body, err := ns.conn.echo(r.message(unix.RTM_NEWROUTE, way.flags))
+	if r.Label != nil && errors.Is(err, unix.EOPNOTSUPP) && ns.loadMPLS() {
+		body, err = ns.conn.echo(r.message(unix.RTM_NEWROUTE, way.flags))
+	}
 	if ns.lab.watched() {
-		ns.lab.emit(ctx, op, ns, start, err, r.args()...)
+		ns.lab.emit(ctx, way.op, ns, start, err, r.args()...)
 	}
 	if err != nil {
-		return nil, kernelError(err, r.hint(err), "add route %s%s", &r, where(ns))
+		return nil, r.refused(err)
 	}
 	made := r.made(body)
-	if replace {
+	if way.flags&unix.NLM_F_EXCL == 0 {
 		ns.lab.onUndo(before.restore)
 	} else {
 		ns.lab.onUndo(made.Delete)
 	}
 	ns.lab.claim(made.key())
-	return made, nil
+	return made, r.forgotten(ctx, made)
+}
+
+// there is the route of the same key when it has the properties asked for.
+func (r *Route) there() (*Route, error) {
+	asked := *r
+	asked.Expires = 0 // what is there has some of it left
+	routes, err := r.NS.Routes(RouteFilter{Table: r.Table, Family: r.family()})
+	var other error
+	for _, there := range routes {
+		if there.key() != r.key() {
+			continue
+		}
+		if err := differs(there, asked.args(), there.args()); err == nil {
+			return there, nil
+		} else if other == nil {
+			other = err
+		}
+	}
+	return nil, errors.Join(err, other)
+}
+
+// forgotten takes a route away of which the kernel has dropped what it cannot do.
+func (r *Route) forgotten(ctx context.Context, made *Route) error {
+	if r.Realms == made.Realms || r.Realms == 0 {
+		return nil
+	}
+	_ = made.Delete(ctx)
+	return &Error{Op: "this kernel has no realms of routes", Kind: KindMissing, Hint: "it needs CONFIG_IP_ROUTE_CLASSID"}
+}
+
+func (r *Route) closeEncaps() {
+	r.Encap.close()
+	for _, h := range r.Hops {
+		h.Encap.close()
+	}
+}
+
+// refused is the error of a route that the kernel did not accept.
+func (r *Route) refused(err error) error {
+	for _, h := range append([]Hop{{Encap: r.Encap}}, r.Hops...) {
+		if missing := h.Encap.missing(err); missing != nil {
+			return missing
+		}
+	}
+	if r.Label != nil && errors.Is(err, unix.EOPNOTSUPP) {
+		return &Error{Op: "this kernel has no MPLS", Kind: KindMissing, Err: unwrapErrno(err),
+			Hint: "it needs CONFIG_MPLS_ROUTING (module mpls_router): modprobe mpls_router, or a kernel that has it"}
+	}
+	return kernelError(err, r.hint(err), "add route %s%s", r, where(r.NS))
+}
+
+// loadMPLS makes the kernel load its module, which it does by itself for routes
+// with encap mpls and not for those of labels.
+func (ns *Namespace) loadMPLS() bool {
+	e := &Encap{kind: &encapKind{number: 1}}
+	probe := request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE)
+	probe.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}})
+	probe.AddRawData(e.attributes(rtaEncapType, rtaEncap))
+	err := ns.conn.do(probe)
+	return err != nil && !errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // made is the route as the kernel tells it. It tells nothing when the route was
@@ -324,13 +208,36 @@ func (r *Route) made(body []byte) *Route {
 	if read, ok := r.NS.parseRoute(body); ok {
 		return read
 	}
-	routes, _ := r.NS.Routes(RouteFilter{Table: r.Table, Family: family(r.Dst.Addr())})
+	routes, _ := r.NS.Routes(RouteFilter{Table: r.Table, Family: r.family()})
 	for _, there := range routes {
 		if there.key() == r.key() {
 			return there
 		}
 	}
 	return r
+}
+
+// check refuses what the kernel would ignore or refuse without saying which.
+func (r *Route) check(ns *Namespace) error {
+	six, four := r.family() == unix.AF_INET6, r.family() == unix.AF_INET
+	switch {
+	case r.Pref != "" && !six:
+		return Usage("", "route to %s: pref= is of IPv6", r.DstString())
+	case r.Expires != 0 && !six:
+		return Usage("", "route to %s: expires= is of IPv6", r.DstString())
+	case r.TOS != 0 && !four:
+		return Usage("", "route to %s: tos= is of IPv4", r.DstString())
+	case r.Realms != 0 && !four:
+		return Usage("", "route to %s: realms= is of IPv4", r.DstString())
+	case r.TOS&3 != 0:
+		return Usage("a good one is tos=0x10", "route to %s: tos=%#x: the lowest two bits are ECN's", r.DstString(), r.TOS)
+	case (r.NewDst != nil || r.TTLPropagate != nil) && r.Label == nil:
+		return Usage("route(ns, 100, as_to=200, via=\"10.0.0.2\")", "route to %s: as_to= and ttl_propagate= are of MPLS routes", r.DstString())
+	}
+	if err := r.Metrics.check(); err != nil {
+		return err
+	}
+	return r.checkLinks(ns)
 }
 
 func (r *Route) checkLinks(ns *Namespace) error {
@@ -360,6 +267,10 @@ func (r *Route) hint(err error) string {
 		return "the gateway is in no subnet of a link that is up: give the link an address there, set it up(), or use onlink=True with dev="
 	case errors.Is(err, unix.ENETDOWN):
 		return "the link is down: up(link) first"
+	case errors.Is(err, unix.ENOENT):
+		return "change=True needs one that is there: replace=True makes one where there is none"
+	case errors.Is(err, unix.EINVAL) && r.Label != nil:
+		return "sysctl net.mpls.platform_labels says how many labels there are, from 16; sysctl net.mpls.conf.LINK.input lets them in"
 	case errors.Is(err, unix.EINVAL) && r.Src.IsValid():
 		return "src= has to be an address of this namespace"
 	}
@@ -378,7 +289,7 @@ func (r *Route) Delete(ctx context.Context) error {
 	start := time.Now()
 	err := r.NS.conn.do(r.message(unix.RTM_DELROUTE, 0))
 	if r.NS.lab.watched() {
-		r.NS.lab.emit(ctx, "route delete", r.NS, start, err, r.args()...)
+		r.NS.lab.emit(ctx, "route delete", r.NS, start, err, r.goneArgs()...)
 	}
 	if err != nil {
 		return kernelError(err, "", "delete route %s%s", r, where(r.NS))
@@ -387,91 +298,12 @@ func (r *Route) Delete(ctx context.Context) error {
 	return nil
 }
 
-// parseRoute reads the body of an RTM_NEWROUTE message.
-func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
-	if len(body) < unix.SizeofRtMsg {
-		return nil, false
-	}
-	m := nl.DeserializeRtMsg(body)
-	if m.Family != unix.AF_INET && m.Family != unix.AF_INET6 {
-		return nil, false
-	}
-	r := &Route{NS: ns, Table: int(m.Table), Type: int(m.Type), Scope: int(m.Scope), Proto: int(m.Protocol), TOS: int(m.Tos),
-		OnLink: m.Flags&unix.RTNH_F_ONLINK != 0, Cloned: m.Flags&unix.RTM_F_CLONED != 0}
-	any := netip.IPv4Unspecified()
-	if m.Family == unix.AF_INET6 {
-		any = netip.IPv6Unspecified()
-	}
-	r.Dst = netip.PrefixFrom(any, int(m.Dst_len))
-	for kind, v := range attributes(body[unix.SizeofRtMsg:]) {
-		switch kind {
-		case unix.RTA_DST:
-			if ip, ok := netip.AddrFromSlice(v); ok {
-				r.Dst = netip.PrefixFrom(ip, int(m.Dst_len))
-			}
-		case unix.RTA_GATEWAY, unix.RTA_VIA:
-			r.Via = gateway(kind, v)
-		case unix.RTA_OIF:
-			r.Dev = ns.linkAt(int(u32(v)))
-		case unix.RTA_PREFSRC:
-			r.Src, _ = netip.AddrFromSlice(v)
-		case unix.RTA_PRIORITY:
-			r.Metric = int(u32(v))
-		case unix.RTA_TABLE:
-			r.Table = int(u32(v))
-		case unix.RTA_METRICS:
-			for kind, v := range attributes(v) {
-				switch kind {
-				case unix.RTAX_LOCK:
-					r.Locked = u32(v)
-				case unix.RTAX_MTU:
-					r.MTU = int(u32(v))
-				case unix.RTAX_ADVMSS:
-					r.AdvMSS = int(u32(v))
-				}
-			}
-		case rtaNHID:
-			r.Nexthop = int(u32(v))
-		case unix.RTA_MULTIPATH:
-			r.Hops = ns.parseHops(v)
-		}
-	}
-	return r, true
-}
-
-func gateway(kind int, v []byte) netip.Addr {
-	if kind == unix.RTA_VIA && len(v) > 2 {
-		v = v[2:]
-	}
-	ip, _ := netip.AddrFromSlice(v)
-	return ip
-}
-
-func (ns *Namespace) parseHops(b []byte) []Hop {
-	var hops []Hop
-	for len(b) >= unix.SizeofRtNexthop {
-		length := u16(b)
-		if length < unix.SizeofRtNexthop || length > len(b) {
-			break
-		}
-		h := Hop{Weight: int(b[3]) + 1, Dev: ns.linkAt(int(u32(b[4:]))), OnLink: b[2]&unix.RTNH_F_ONLINK != 0}
-		for kind, v := range attributes(b[unix.SizeofRtNexthop:length]) {
-			if kind == unix.RTA_GATEWAY || kind == unix.RTA_VIA {
-				h.Via = gateway(kind, v)
-			}
-		}
-		hops = append(hops, h)
-		b = b[min(align4(length), len(b)):]
-	}
-	return hops
-}
-
 // RouteFilter chooses routes. The zero filter is what `ip route` and
 // `ip -6 route` show together with the tables that scripts made: all but the
 // local table and the cache.
 type RouteFilter struct {
 	Table  int // 0 for all but local
-	Family int // AF_INET, AF_INET6 or 0
+	Family int // AF_INET, AF_INET6, AF_MPLS, or 0 for the first two
 	Type   int // RTN_*, or 0 for all
 	Cache  bool
 }
@@ -482,16 +314,17 @@ func (ns *Namespace) Routes(f RouteFilter) ([]*Route, error) {
 		return nil, err
 	}
 	var all []*Route
-	for _, fam := range []int{unix.AF_INET, unix.AF_INET6} {
-		if f.Family != 0 && f.Family != fam {
-			continue
-		}
+	families := []int{f.Family}
+	if f.Family == 0 {
+		families = []int{unix.AF_INET, unix.AF_INET6}
+	}
+	for _, fam := range families {
 		bodies, err := ns.dumpRoutes(fam, f.Cache)
 		if err != nil {
 			return nil, kernelError(err, "", "list routes%s", where(ns))
 		}
 		for _, body := range bodies {
-			if r, ok := ns.parseRoute(body); ok && f.matches(r) {
+			if r, ok := ns.parseRoute(body); ok && r.family() == fam && f.matches(r) {
 				all = append(all, r)
 			}
 		}
@@ -529,64 +362,4 @@ func (f RouteFilter) matches(r *Route) bool {
 		return r.Table == f.Table
 	}
 	return r.Table != unix.RT_TABLE_LOCAL
-}
-
-// RouteQuery asks which route a packet would take (`ip route get`).
-type RouteQuery struct {
-	Dst, Src     netip.Addr
-	Dev, IIF     *Link
-	Mark, TOS    int
-	UID          int // -1 for the caller's
-	Proto        int // IPPROTO_*, or 0
-	SPort, DPort int
-}
-
-// RouteGet asks the kernel which route a packet would take.
-func (ns *Namespace) RouteGet(ctx context.Context, q RouteQuery) (*Route, error) {
-	if err := ns.check(); err != nil {
-		return nil, err
-	}
-	ns.lab.Settle(ctx)
-	r := request(unix.RTM_GETROUTE, 0)
-	msg := &nl.RtMsg{}
-	bits := q.Dst.BitLen()
-	msg.Family, msg.Dst_len, msg.Tos = uint8(family(q.Dst)), uint8(bits), uint8(q.TOS)
-	msg.Flags = unix.RTM_F_LOOKUP_TABLE
-	r.AddData(msg)
-	add := func(kind int, data []byte) { r.AddData(nl.NewRtAttr(kind, data)) }
-	add(unix.RTA_DST, q.Dst.AsSlice())
-	if q.Src.IsValid() {
-		msg.Src_len = uint8(bits)
-		add(unix.RTA_SRC, q.Src.AsSlice())
-	}
-	if q.Dev != nil {
-		add(unix.RTA_OIF, nl.Uint32Attr(uint32(q.Dev.index)))
-	}
-	if q.IIF != nil {
-		add(unix.RTA_IIF, nl.Uint32Attr(uint32(q.IIF.index)))
-	}
-	if q.Mark != 0 {
-		add(unix.RTA_MARK, nl.Uint32Attr(uint32(q.Mark)))
-	}
-	if q.UID >= 0 {
-		add(unix.RTA_UID, nl.Uint32Attr(uint32(q.UID)))
-	}
-	if q.Proto != 0 {
-		add(unix.RTA_IP_PROTO, nl.Uint8Attr(uint8(q.Proto)))
-	}
-	if q.SPort != 0 {
-		add(unix.RTA_SPORT, nl.BEUint16Attr(uint16(q.SPort)))
-	}
-	if q.DPort != 0 {
-		add(unix.RTA_DPORT, nl.BEUint16Attr(uint16(q.DPort)))
-	}
-	body, err := ns.conn.get(r)
-	if err != nil {
-		return nil, kernelError(err, refusedBy(err), "route to %s%s", q.Dst, where(ns))
-	}
-	found, ok := ns.parseRoute(body)
-	if !ok {
-		return nil, kernelError(unix.EBADMSG, "", "route to %s%s", q.Dst, where(ns))
-	}
-	return found, nil
 }

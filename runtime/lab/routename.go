@@ -2,7 +2,6 @@ package lab
 
 import (
 	"errors"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -95,53 +94,4 @@ func refusedBy(err error) string {
 		return "no route leads there"
 	}
 	return ""
-}
-
-// metrics are the names of the RTAX_ metrics as `ip` prints them.
-var metrics = []string{"", "lock", "mtu", "window", "rtt", "rttvar", "ssthresh", "cwnd", "advmss", "reordering", "hoplimit",
-	"initcwnd", "features", "rto_min", "initrwnd", "quickack", "congctl", "fastopen_no_cookie"}
-
-// LockedNames are the metrics that are locked, by name.
-func (r *Route) LockedNames() []string {
-	var names []string
-	for i, name := range metrics {
-		if r.Locked&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// metricWords are a metric's value as `ip route` takes it.
-func (r *Route) metricWords(metric, value int) string {
-	if r.Locked&(1<<metric) != 0 {
-		return "lock " + strconv.Itoa(value)
-	}
-	return strconv.Itoa(value)
-}
-
-func viaWords(via, dst netip.Addr) string {
-	if via.Is4() == dst.Is4() {
-		return via.String()
-	}
-	if via.Is6() {
-		return "inet6 " + via.String()
-	}
-	return "inet " + via.String()
-}
-
-// words are a next hop as `ip route` takes it.
-func (h *Hop) words(dst netip.Addr) string {
-	var w []string
-	if h.Via.IsValid() {
-		w = append(w, "via", viaWords(h.Via, dst))
-	}
-	if h.Dev != nil {
-		w = append(w, "dev", h.Dev.name)
-	}
-	w = append(w, "weight", strconv.Itoa(max(h.Weight, 1)))
-	if h.OnLink {
-		w = append(w, "onlink")
-	}
-	return strings.Join(w, " ")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,14 +136,14 @@ func (k *Link) addrKey(p netip.Prefix) string {
 
 func (r *Route) key() string {
 	metric := r.Metric
-	if metric == 0 && r.Dst.Addr().Is6() {
+	if metric == 0 && r.family() == unix.AF_INET6 {
 		metric = 1024 // IP6_RT_PRIO_USER
 	}
 	table := r.Table
 	if table == 0 {
 		table = unix.RT_TABLE_MAIN
 	}
-	return fmt.Sprintf("route %v %s %d %d %d", r.NS.id, r.Dst, table, metric, r.TOS)
+	return fmt.Sprintf("route %v %s %d %d %d", r.NS.id, r.DstString()+strconv.Itoa(r.family()), table, metric, r.TOS)
 }
 
 func (r *Rule) key() string { return fmt.Sprintf("rule %v %d %s", r.NS.id, r.Family, r) }

@@ -1,0 +1,132 @@
+package lab
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Programs that see the packets of a route (include/uapi/linux/lwtunnel.h).
+const (
+	bpfIn, bpfOut, bpfXmit, bpfHeadroom = 1, 2, 3, 4
+	bpfProgFD, bpfProgName              = 1, 2
+)
+
+// lwtPrograms are the types of such programs, by where they run.
+var lwtPrograms = map[string]ebpf.ProgramType{"in": ebpf.LWTIn, "out": ebpf.LWTOut, "xmit": ebpf.LWTXmit, "seg6local": ebpf.LWTSeg6Local}
+
+func parseBPFEncap(w *encapWords) error {
+	err := w.each(map[string]func() error{
+		"in":   func() error { return w.program(bpfIn, "in") },
+		"out":  func() error { return w.program(bpfOut, "out") },
+		"xmit": func() error { return w.program(bpfXmit, "xmit") },
+		"headroom": func() error {
+			n, err := w.number("headroom", 1, 256) // LWT_BPF_MAX_HEADROOM
+			w.add(bpfHeadroom, nl.Uint32Attr(uint32(n)))
+			return err
+		},
+	})
+	if err == nil && w.files == nil {
+		return w.usage("in, out or xmit is missing: like xmit obj prog.o section lwt_xmit")
+	}
+	return err
+}
+
+// program reads "obj FILE section NAME" or "pinned FILE" and loads the program. A
+// section that is left out is that of its type, like lwt_xmit.
+func (w *encapWords) program(attr int, where string) error {
+	var object, pinned string
+	section := "lwt_" + where
+	for len(w.rest) > 0 {
+		into := map[string]*string{"obj": &object, "section": &section, "sec": &section, "pinned": &pinned}[w.rest[0]]
+		if into == nil {
+			break
+		}
+		name, _ := w.value("")
+		var err error
+		if *into, err = w.value(name); err != nil {
+			return err
+		}
+	}
+	if (object == "") == (pinned == "") {
+		return w.usage("%s: a program is obj FILE section NAME, or pinned FILE", where)
+	}
+	fd, err := w.load(object, section, pinned, lwtPrograms[where])
+	if err != nil {
+		return kernelError(err, "", "encap %s: %s: load section %s of %s%s", w.name, where, section, object, pinned)
+	}
+	file, kept := object, section
+	if pinned != "" {
+		file, kept = pinned, "*fsobj"
+	}
+	nested := nl.NewRtAttr(bpfProgFD, nl.Uint32Attr(uint32(fd))).Serialize()
+	name := fmt.Sprintf("%s:[%s]", filepath.Base(file), kept) // as `ip` has it
+	nested = append(nested, nl.NewRtAttr(bpfProgName, nl.ZeroTerminated(name)).Serialize()...)
+	w.add(attr|unix.NLA_F_NESTED, nested)
+	return nil
+}
+
+// load loads a program, with the maps that it uses, and keeps it open.
+func (w *encapWords) load(object, section, pinned string, kind ebpf.ProgramType) (int, error) {
+	if pinned != "" {
+		p, err := ebpf.LoadPinnedProgram(pinned, nil)
+		if err != nil {
+			return 0, err
+		}
+		w.files = append(w.files, p)
+		return p.FD(), nil
+	}
+	spec, err := ebpf.LoadCollectionSpec(object)
+	if err != nil {
+		return 0, err
+	}
+	name := ""
+	for n, p := range spec.Programs {
+		if p.SectionName == section {
+			name = n
+		}
+	}
+	if name == "" {
+		return 0, fmt.Errorf("it has no such section")
+	}
+	program := spec.Programs[name]
+	program.Type, program.AttachType = kind, ebpf.AttachNone
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: program}
+	loaded, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range loaded.Maps {
+		m.Close() // the program has them
+	}
+	w.files = append(w.files, loaded.Programs[name])
+	return loaded.Programs[name].FD(), nil
+}
+
+func showBPFEncap(_ *Namespace, data []byte) string {
+	var words []string
+	for kind, v := range attributes(data) {
+		switch kind {
+		case bpfIn, bpfOut, bpfXmit:
+			words = append(words, []string{"", "in", "out", "xmit"}[kind], programName(v))
+		case bpfHeadroom:
+			words = append(words, "headroom", strconv.Itoa(int(u32(v))))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// programName is what a route tells of a program: its file and section.
+func programName(data []byte) string {
+	for kind, v := range attributes(data) {
+		if kind == bpfProgName {
+			return cstring(v)
+		}
+	}
+	return ""
+}
