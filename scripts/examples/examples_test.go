@@ -178,6 +178,18 @@ var mutants = map[string][]mutant{
 		{name: "a default for all", old: "# The rules choose", new: "route(r, \"default\", via = \"192.0.2.2\")\n# The rules choose"},
 		{name: "other rule deleted", old: "x.table == 102][0]", new: "x.table == 101][0]"},
 	},
+	"vlan_trunk.star": {
+		{name: "VLANs ignored", old: "vlan_filtering = True", new: "vlan_filtering = False"},
+		{name: "one VLAN on the trunk", old: "    for vid in (100, 101):", new: "    for vid in (100,):"},
+		{name: "tagged to the hosts", old: "pvid = True, untagged = True", new: "pvid = True"},
+		{name: "other VLAN removed", old: "trunk[0].vlans if v.vid == 101", new: "trunk[0].vlans if v.vid == 100"},
+	},
+	"vxlan.star": {
+		{name: "another segment", old: "id = 42", new: "id = 42 + i // 3"},
+		{name: "no flooding", old: "        if other != vtep:\n", new: "        if False:\n"},
+		{name: "no learning", old: "id = 42,", new: "id = 42, learning = False,"},
+		{name: "still flooding", old: "        delete(e)", new: "        pass"},
+	},
 	"leaf_spine.star": {
 		{name: "host left down", old: "net.routers[:2], net.routers[2:]\n", new: "net.routers[:2], net.routers[2:]\ndown(leaves[0][\"eth2\"])\n", args: []string{"hosts=2"}},
 		{name: "missing route", old: "# All pairs", new: "delete([r for r in leaves[0].routes if r.dst == \"default\"][0])\nroute(leaves[0], \"default\", via = \"172.16.0.1\")\n#", args: []string{"hosts=2"}},
@@ -382,7 +394,7 @@ func TestWitness(t *testing.T) {
 	needs(t, "iproute2", "ip")
 	eachExample(t, func(t *testing.T, name string) {
 		r := run(t, source(t, name)+witness, binary, "-")
-		if r.code != 0 {
+		if !lacking(t, r) && r.code != 0 {
 			t.Fatalf("exit status %d, want 0\n%s", r.code, r.stderr)
 		}
 		seen := 0
@@ -452,13 +464,13 @@ func (w *reading) compare(t *testing.T) {
 		sortStrings(a["flags"])
 	}
 	same(t, w.NS+" links", known(w.Links, links), links)
-	same(t, w.NS+" addrs", w.Addrs, addrs)
-	same(t, w.NS+" routes", w.Routes, routes)
-	same(t, w.NS+" rules", w.Rules, rules)
+	same(t, w.NS+" addrs", alike(w.Addrs, addrs), addrs)
+	same(t, w.NS+" routes", alike(w.Routes, routes), routes)
+	same(t, w.NS+" rules", alike(w.Rules, rules), rules)
 	// The kernel learns neighbours and forgets them while this goes on: what both
 	// readings of ip have must be there, and nothing that neither has.
 	before, after := settled(neighbors), settled(afterwards)
-	same(t, w.NS+" neighbors", common(settled(w.Neighbors), before, after), common(before, after, before))
+	same(t, w.NS+" neighbors", common(settled(alike(w.Neighbors, append(neighbors, afterwards...))), before, after), common(before, after, before))
 }
 
 // known leaves out of links what ip's reading of the same leaves out: the options of
@@ -472,6 +484,16 @@ func known(links, others []object) []object {
 		}
 	}
 	return links
+}
+
+// alike leaves out of what is read what is not made of ip's reading here.
+func alike(read, others []object) []object {
+	for _, o := range read {
+		maps.DeleteFunc(o, func(key string, _ any) bool {
+			return !slices.ContainsFunc(others, func(other object) bool { _, there := other[key]; return there })
+		})
+	}
+	return read
 }
 
 // common leaves out of some neighbours those that only one of two readings has.
