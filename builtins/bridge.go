@@ -22,6 +22,8 @@ func bridgeAttrs(info *lab.LinkInfo) []string {
 		return []string{"bridge_port", "vlans", "fdb"}
 	case info.Kind == "vxlan", info.Kind == "macvlan":
 		return []string{"fdb"}
+	case hasPorts(info.Kind):
+		return []string{"ports"}
 	}
 	return nil
 }
@@ -71,13 +73,11 @@ func (env *Env) bridgePort(k *lab.Link) (starlark.Value, error) {
 	var fields []field
 	var words []string
 	for _, o := range lab.PortOptions {
-		if _, isAct := o.Value.(lab.Flag); isAct {
+		if o.Change {
 			continue
 		}
 		v := starlark.Value(starlark.None)
-		if other, ok := values[o.Name].(*lab.Link); ok {
-			v = env.link(other)
-		} else if plain := plainValue(values[o.Name]); plain != nil {
+		if plain := env.optionValue(values[o.Name]); plain != nil {
 			v = plain
 		}
 		fields = append(fields, field{o.Name, v})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,7 +124,7 @@ func (c *Call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) error {
 			c.values[i], given[i], next = rest, true, len(args)
 			continue
 		}
-		if p.KeywordOnly || next >= len(args) {
+		if p.KeywordOnly || p.Keywords || next >= len(args) {
 			continue
 		}
 		if err := c.set(i, args[next]); err != nil {
@@ -138,8 +139,11 @@ func (c *Call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) error {
 	for _, kv := range kwargs {
 		name := string(kv[0].(starlark.String))
 		i := c.index(name)
-		if i < 0 || c.spec.Params[i].Variadic {
-			return c.unknown(name)
+		if i < 0 || c.spec.Params[i].Variadic || c.spec.Params[i].Keywords {
+			if !c.keep(kv) {
+				return c.unknown(name)
+			}
+			continue
 		}
 		if given[i] {
 			return lab.Usage("", "%s: %s is given twice", c.spec.Name, name)
@@ -155,6 +159,20 @@ func (c *Call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) error {
 		}
 	}
 	return nil
+}
+
+// keep gives a keyword argument to the parameter that takes those of any name, if
+// there is one.
+func (c *Call) keep(kv starlark.Tuple) bool {
+	i := slices.IndexFunc(c.spec.Params, func(p Param) bool { return p.Keywords })
+	if i < 0 {
+		return false
+	}
+	if kv[1] != starlark.None {
+		list, _ := c.values[i].([]starlark.Tuple)
+		c.values[i] = append(list, kv)
+	}
+	return true
 }
 
 func (c *Call) tooMany(got, taken int) error {

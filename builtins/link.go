@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"maps"
 	"net"
 	"slices"
 	"sort"
@@ -53,8 +54,10 @@ func (l *Link) AttrNames() []string {
 	}
 	names = append(names, bridgeAttrs(info)...)
 	var options []string
-	for o := range info.Options {
-		options = append(options, o)
+	for _, o := range optionsOf(info) {
+		if !slices.Contains(linkAttrs, o) {
+			options = append(options, o)
+		}
 	}
 	sort.Strings(options)
 	return append(names, options...)
@@ -74,7 +77,7 @@ func (l *Link) refs(name string) (starlark.Value, bool, error) {
 	case "parent":
 		other, err = l.link.Parent()
 	case "dev":
-		if info, e := l.link.Info(); e != nil || info.Kind != "vxlan" {
+		if info, e := l.link.Info(); e != nil || !hasDev(info.Kind) {
 			return nil, e != nil, e
 		}
 		other, err = l.link.Parent()
@@ -154,12 +157,28 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 	case "stats":
 		return statsRecord(info.Stats)
 	}
-	return plainValue(info.Options[name])
+	return l.option(name, info)
 }
 
-// plainValue is a value of an option as scripts have it; nil for none.
-func plainValue(v any) starlark.Value {
-	switch v := v.(type) {
+// option is the value of an option of the link's kind; None for one that is not
+// set, nil for one that there is not.
+func (l *Link) option(name string, info *lab.LinkInfo) starlark.Value {
+	value := info.Options[name]
+	if value == nil {
+		value = info.PortOptions[name]
+	}
+	if v := l.env.optionValue(value); v != nil {
+		return v
+	}
+	if slices.Contains(optionsOf(info), name) {
+		return starlark.None
+	}
+	return nil
+}
+
+// optionValue is the value of an option as scripts have it; nil for none.
+func (env *Env) optionValue(value any) starlark.Value {
+	switch v := value.(type) {
 	case bool:
 		return starlark.Bool(v)
 	case int:
@@ -168,8 +187,40 @@ func plainValue(v any) starlark.Value {
 		return starlark.Float(v)
 	case string:
 		return starlark.String(v)
+	case []string:
+		return strs(v)
+	case *lab.Link:
+		return env.link(v)
+	case map[int]int:
+		d := starlark.NewDict(len(v))
+		for _, from := range slices.Sorted(maps.Keys(v)) {
+			_ = d.SetKey(starlark.MakeInt(from), starlark.MakeInt(v[from]))
+		}
+		return d
 	}
 	return nil
+}
+
+// optionsOf are the names of the options of the link's kind that can be read, and of
+// those of the port that it is.
+func optionsOf(info *lab.LinkInfo) (names []string) {
+	if k := lab.KindOf(info.Kind); k != nil {
+		for _, o := range k.Options {
+			if !o.Change {
+				names = append(names, o.Name)
+			}
+		}
+	}
+	for name := range info.PortOptions {
+		names = append(names, name)
+	}
+	return names
+}
+
+// hasDev tells whether links of a kind may have a link that carries their packets.
+func hasDev(kind string) bool {
+	k := lab.KindOf(kind)
+	return k != nil && k.Lower == lab.MayHaveDev
 }
 
 func statsRecord(s lab.LinkStats) *Record {
@@ -226,7 +277,7 @@ func linkParams() []Param {
 		keyword("mtu", tMTU, "", "in bytes; the kind's default unless given"),
 		keyword("mac", tMAC, "", "drawn from --seed unless given"),
 		keyword("txqueuelen", tUint32, "", "in packets"),
-		keyword("master", tLink, "", "the bridge to be a port of"),
+		keyword("master", tLink, "", "the bridge, bond or VRF to be a port of"),
 		keyword("addr", tPrefixes, "", "an address or a list of them"),
 		keyword("up", tBool, "False", "set it up"),
 	}
@@ -235,8 +286,11 @@ func linkParams() []Param {
 // linkSpec reads the options that linkParams declares; prefix is "" or "peer_".
 func (c *Call) linkSpec(prefix string) lab.LinkSpec {
 	s := lab.LinkSpec{
-		MTU: get(c, "mtu", 0), MAC: get[net.HardwareAddr](c, prefix+"mac", nil), TxQLen: get(c, "txqueuelen", -1),
+		MTU: get(c, "mtu", 0), TxQLen: get(c, "txqueuelen", -1),
 		Master: get[*lab.Link](c, prefix+"master", nil), Up: get(c, "up", false),
+	}
+	if c.index(prefix+"mac") >= 0 { // not every kind has one
+		s.MAC = get[net.HardwareAddr](c, prefix+"mac", nil)
 	}
 	for _, p := range get[[]any](c, prefix+"addr", nil) {
 		s.Addrs = append(s.Addrs, plainAddr(p))
@@ -317,22 +371,25 @@ func linkSpecs() []*Spec {
 		},
 		{
 			Name: "set_link", Family: familyLinks, Like: "ip link set LINK …",
-			Doc: "Changes properties of links. What is not given stays. master=False takes a port off its bridge.",
+			Doc: "Changes properties of links, also the options of their kind, by the names that the constructor has (set_link(br0, stp=True)), " +
+				"and of a bond's port queue_id and prio. What is not given stays. master=False takes a port off its master.",
 			Params: []Param{
 				variadic("links", tLink, "what to change"),
 				keyword("mtu", tMTU, "", "in bytes"),
 				keyword("mac", tMAC, "", "the MAC address"),
 				keyword("alias", tString, "", "a text for people; \"\" removes it"),
 				keyword("altname", tString, "", "adds another name, up to 127 bytes"),
-				keyword("master", tMaster, "", "the bridge to be a port of, or False"),
+				keyword("master", tMaster, "", "the bridge, bond or VRF to be a port of, or False"),
 				keyword("txqueuelen", tUint32, "", "in packets"),
 				keyword("group", tUint32, "", "the number of a group of links"),
 				keyword("promisc", tBool, "", "receive all frames"),
 				keyword("arp", tBool, "", "resolve addresses"),
 				keyword("multicast", tBool, "", "carry multicast"),
 				keyword("allmulticast", tBool, "", "receive all groups"),
+				{Name: "options", Type: tAny, Keywords: true, Doc: "options of the links' kind"},
 			},
-			Example: "a, b = veth(\"a\", \"b\")\nset_link(a, mtu=1400, alias=\"to the left\", altname=\"the-long-name-of-a\")\n" +
+			Example: "br0 = bridge(\"br0\")\nset_link(br0, ageing_time=\"60s\", mtu=1400)\nexpect.eq((br0.ageing_time, br0.mtu), (60.0, 1400))\n" +
+				"a, b = veth(\"a\", \"b\")\nset_link(a, mtu=1400, alias=\"to the left\", altname=\"the-long-name-of-a\")\n" +
 				"expect.eq((a.mtu, a.alias, a.altnames), (1400, \"to the left\", [\"the-long-name-of-a\"]))",
 			Fn: setLink,
 		},
@@ -355,12 +412,71 @@ func setLink(c *Call) (starlark.Value, error) {
 		AllMulti: pointer[bool](c, "allmulticast"), Master: get[*lab.Link](c, "master", nil),
 	}
 	change.NoMaster = c.Given("master") && change.Master == nil
-	for _, k := range all[*lab.Link](c, "links") {
-		if err := k.Set(c.Ctx, change); err != nil {
+	links := all[*lab.Link](c, "links")
+	changes := make([]lab.LinkChange, len(links))
+	for i, k := range links {
+		changes[i] = change
+		if err := c.kindOptions(k, &changes[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i, k := range links {
+		if err := k.Set(c.Ctx, changes[i]); err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
+}
+
+// kindOptions finds what options mean for a link.
+func (c *Call) kindOptions(k *lab.Link, change *lab.LinkChange) error {
+	options := get[[]starlark.Tuple](c, "options", nil)
+	if options == nil {
+		return nil
+	}
+	own, port, err := k.Kinds()
+	if err != nil {
+		return err
+	}
+	for _, kv := range options {
+		name := string(kv[0].(starlark.String))
+		of, option := own, own.Option(name)
+		if option == nil {
+			of, option = port, port.Option(name)
+		}
+		if option == nil {
+			return c.noOption(k, name, own)
+		}
+		value, err := c.convert(Param{Name: name, Type: optionType(option)}, name, kv[1])
+		if err != nil {
+			return err
+		}
+		change.Add(of, lab.Chosen{Option: option, Given: value})
+	}
+	return nil
+}
+
+// noOption says that a link has no such option.
+func (c *Call) noOption(k *lab.Link, name string, own *lab.Kind) error {
+	var names []string
+	for _, p := range c.spec.Params {
+		names = append(names, p.Name)
+	}
+	if own == nil {
+		return lab.Usage(c.hint(name, names), "set_link has no parameter %s", name)
+	}
+	for _, o := range own.Options {
+		names = append(names, o.Name)
+	}
+	return lab.Usage(c.hint(name, names), "%s is a %s, which has no option %s", k, own.Name, name)
+}
+
+// hint proposes the name that was probably meant.
+func (c *Call) hint(name string, names []string) string {
+	if near := lab.Nearest(name, names); near != "" {
+		return "did you mean " + near + "=?"
+	}
+	return c.spec.Signature()
 }
 
 func (c *Call) setUp(up bool) error {

@@ -44,6 +44,9 @@ type Param struct {
 	Required bool
 	// Variadic takes all remaining positional arguments.
 	Variadic bool
+	// Keywords takes all keyword arguments that no other parameter has, as they are
+	// ([]starlark.Tuple).
+	Keywords bool
 	// KeywordOnly is not to be given by position.
 	KeywordOnly bool
 	Doc         string
@@ -178,6 +181,8 @@ func (s *Spec) Signature() string {
 		switch {
 		case p.Variadic:
 			text, star = "*"+p.Name, true
+		case p.Keywords:
+			text = "**" + p.Name
 		case p.KeywordOnly && !star:
 			parts, star = append(parts, "*"), true
 			fallthrough

@@ -93,7 +93,11 @@ func birth(e event.Event, prefix string, exact bool) []string {
 
 func linkSet(e event.Event, _ bool) []command {
 	w := append(ip(e, "link", "set"), device(e.Get("dev"), "dev")...)
-	return one(append(w, arguments(without(e.Args, "dev"))...))
+	args := without(e.Args, "dev")
+	for i, a := range args { // those of a kind
+		args[i].Key = strings.TrimPrefix(a.Key, "option ")
+	}
+	return one(append(w, arguments(args)...))
 }
 
 func linkDelete(e event.Event, _ bool) []command {

@@ -42,7 +42,7 @@ var PortOptions = []*Option{
 	{Name: "isolated", Doc: "pass nothing between isolated ports", attr: nl.IFLA_BRPORT_ISOLATED, Value: onOffSwitch},
 	{Name: "locked", Doc: "accept only addresses that the forwarding database has (IEEE 802.1X)", attr: nl.IFLA_BRPORT_LOCKED, Value: onOffSwitch},
 	{Name: "backup_port", Doc: "the port that stands in when the carrier is lost, or False", attr: nl.IFLA_BRPORT_BACKUP_PORT, Value: OtherLink{none: "nobackup_port"}},
-	{Name: "fdb_flush", Doc: "forget the addresses that were learnt there", attr: nl.IFLA_BRPORT_FLUSH, Value: Flag{}},
+	{Name: "fdb_flush", Doc: "forget the addresses that were learnt there", attr: nl.IFLA_BRPORT_FLUSH, Change: true, Value: Flag{}},
 }
 
 // OtherLink is another link (*Link) of the namespace, by its index, or none (nil).
@@ -77,14 +77,7 @@ func (k *Link) PortValues() (map[string]any, error) {
 	if err != nil || data == nil {
 		return nil, err
 	}
-	values := map[string]any{}
-	for kind, v := range attributes(data) {
-		for _, o := range PortOptions {
-			if value := o.in(kind, v); value != nil && kind != nl.IFLA_BRPORT_FLUSH {
-				values[o.Name] = value
-			}
-		}
-	}
+	values := (&Kind{Options: PortOptions}).read(data)
 	for name, v := range values {
 		if index, ok := v.(linkIndex); ok {
 			values[name] = k.ns.linkAt(int(index))

@@ -60,6 +60,9 @@ type Lab struct {
 	autoconf bool        // hosts may make addresses by themselves
 	programs int         // that run to their end now
 	pings    pingSockets // kept for the next pings
+	// fallbacks are the kinds of tunnels that this lab has made, whose modules bring
+	// devices into each namespace by themselves.
+	fallbacks map[string]bool
 
 	mu      sync.Mutex // guards what follows: a stuck script is undone from outside
 	undos   []undo
@@ -76,12 +79,13 @@ type Lab struct {
 // own defaults for sysctls.
 func New(ctx context.Context, o Options) (*Lab, error) {
 	l := &Lab{
-		options:  o,
-		byID:     map[netns.ID]*Namespace{},
-		fresh:    pending[*Link]{},
-		arriving: pending[*Namespace]{},
-		probing:  map[*Link]bool{},
-		rng:      rand.New(rand.NewPCG(o.Seed, 0x6e73736372697074)),
+		options:   o,
+		byID:      map[netns.ID]*Namespace{},
+		fresh:     pending[*Link]{},
+		arriving:  pending[*Namespace]{},
+		probing:   map[*Link]bool{},
+		fallbacks: map[string]bool{},
+		rng:       rand.New(rand.NewPCG(o.Seed, 0x6e73736372697074)),
 	}
 	fd, err := netns.Open("/proc/self/ns/net")
 	if err != nil {

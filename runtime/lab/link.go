@@ -24,6 +24,7 @@ type Link struct {
 	peer  *Link            // a veth's other end, where it is known
 	gone  string           // how it was deleted, or ""
 	made  bool             // by this lab
+	noARP bool             // as last seen: it resolves no addresses, as many tunnels
 }
 
 // Name is the link's name as the lab knows it, without asking the kernel.
@@ -105,8 +106,24 @@ func (k *Link) Info() (*LinkInfo, error) {
 		return nil, kernelError(err, "", "read link %s", k)
 	}
 	info := parseLink(body)
-	k.name, k.mac = info.Name, info.MAC
+	k.name, k.mac, k.noARP = info.Name, info.MAC, info.Flags&unix.IFF_NOARP != 0
+	info.resolve(k.ns)
 	return info, nil
+}
+
+// resolve puts the handles of links in place of their indexes in the options.
+func (i *LinkInfo) resolve(ns *Namespace) {
+	for name, v := range i.Options {
+		index, ok := v.(linkIndex)
+		if !ok {
+			continue
+		}
+		if other := ns.linkAt(int(index)); other != nil {
+			i.Options[name] = other
+		} else {
+			delete(i.Options, name)
+		}
+	}
 }
 
 // check refuses a link that the script has deleted.
@@ -182,6 +199,7 @@ func (ns *Namespace) Links() ([]*Link, []*LinkInfo, error) {
 	for n, info := range infos {
 		links[n] = ns.handle(info.Index, info.Name)
 		links[n].mac = info.MAC
+		info.resolve(ns)
 	}
 	return links, infos, nil
 }

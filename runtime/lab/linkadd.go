@@ -25,8 +25,13 @@ type LinkSpec struct {
 	Master *Link            // the bridge to be a port of, in the same namespace
 	Addrs  []AddrSpec
 	Up     bool
+	// Ports are links that become ports of it.
+	Ports []*Link
+	// Carrier is the namespace that carries a tunnel's packets; nil for its own.
+	Carrier *Namespace
 
 	given bool // the MAC was given, not drawn
+	noMAC bool // the kind has none
 }
 
 // complete fills in what was left out and refuses what cannot be.
@@ -38,7 +43,9 @@ func (s *LinkSpec) complete(l *Lab) (auto bool, err error) {
 		return false, err
 	}
 	if s.given = s.MAC != nil; !s.given {
-		s.MAC = l.newMAC()
+		if !s.noMAC {
+			s.MAC = l.newMAC()
+		}
 	} else if err := checkMAC(s.MAC, strings.TrimSpace("make link "+s.Name)); err != nil {
 		return false, err
 	}
@@ -78,9 +85,9 @@ func (s *LinkSpec) head(index int, up bool) (*nl.IfInfomsg, []nl.NetlinkRequestD
 	if up {
 		msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
 	}
-	attrs := []nl.NetlinkRequestData{
-		nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(s.Name)),
-		nl.NewRtAttr(unix.IFLA_ADDRESS, s.MAC),
+	attrs := []nl.NetlinkRequestData{nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(s.Name))}
+	if s.MAC != nil {
+		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_ADDRESS, s.MAC))
 	}
 	if s.MTU != 0 {
 		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(s.MTU))))
@@ -122,7 +129,10 @@ func (s *LinkSpec) emit(ctx context.Context, l *Lab) {
 
 // args are the arguments of the birth itself.
 func (s *LinkSpec) args(index int) []event.Arg {
-	args := []event.Arg{arg("name", s.Name), arg("index", strconv.Itoa(index)), arg("address", s.MAC.String())}
+	args := []event.Arg{arg("name", s.Name), arg("index", strconv.Itoa(index))}
+	if s.MAC != nil {
+		args = append(args, arg("address", s.MAC.String()))
+	}
 	if s.given {
 		args = append(args, arg("given", "address"))
 	}
@@ -158,18 +168,11 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 			return nil, nil, err
 		}
 	}
-	ia, ib := a.NS.chooseIndex(), b.NS.chooseIndex()
-	if ia == ib && ia != 0 {
-		// A link whose lower link has the same index passes for one without;
-		// the kernel would take up to a second to announce its carrier
-		// (linkwatch_urgent_event in net/core/link_watch.c).
-		ib = b.NS.chooseIndex()
-	}
+	ia, ib := chooseVethIndexes(a.NS, b.NS)
 	start := time.Now()
 	err = l.bearVeth(&a, &b, &ia, &ib)
-	if errors.Is(err, unix.EBUSY) {
-		// Another program has taken the index: let the kernel choose.
-		ia, ib = 0, 0
+	if err != nil && (a.withdraw(ia) || b.withdraw(ib)) {
+		ia, ib = chooseVethIndexes(a.NS, b.NS)
 		err = l.bearVeth(&a, &b, &ia, &ib)
 	}
 	if l.watched() {
@@ -198,6 +201,17 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 	ka.resetLink(ctx)
 	kb.resetLink(ctx)
 	return ka, kb, nil
+}
+
+// chooseVethIndexes chooses different ones: a link whose lower link has the same
+// index passes for one without; the kernel would take up to a second to announce its
+// carrier (linkwatch_urgent_event in net/core/link_watch.c).
+func chooseVethIndexes(a, b *Namespace) (ia, ib int) {
+	ia, ib = a.chooseIndex(), b.chooseIndex()
+	if ia == ib && ia != 0 {
+		ib = b.chooseIndex()
+	}
+	return ia, ib
 }
 
 // nsArg names a namespace to `ip`: the root is the namespace of pid 1.

@@ -33,10 +33,13 @@ type LinkInfo struct {
 	Promisc  bool
 	Qdisc    string
 	Stats    LinkStats
-	Options  map[string]any // of the kind; int, bool, float64 (seconds) or string
+	Options  map[string]any // of the kind; int, bool, float64 (seconds), string or a list of these
+	// PortOptions are those of the port that it is of its master, a bond.
+	PortOptions map[string]any
 	// PortState is a bridge port's STP state (RFC 1493): "disabled",
 	// "listening", "learning", "forwarding", "blocking"; "" for no port.
 	PortState string
+	PortKind  string // the kind of Master; "" for no port
 }
 
 // LinkStats are a link's counters (struct rtnl_link_stats64).
@@ -134,8 +137,7 @@ func parseLink(body []byte) *LinkInfo {
 }
 
 func (i *LinkInfo) parseKind(b []byte) {
-	var data []byte
-	var slave string
+	var data, portData []byte
 	for kind, v := range attributes(b) {
 		switch kind {
 		case unix.IFLA_INFO_KIND:
@@ -143,9 +145,10 @@ func (i *LinkInfo) parseKind(b []byte) {
 		case unix.IFLA_INFO_DATA:
 			data = v
 		case unix.IFLA_INFO_SLAVE_KIND:
-			slave = cstring(v)
+			i.PortKind = cstring(v)
 		case unix.IFLA_INFO_SLAVE_DATA:
-			if slave == "bridge" {
+			portData = v
+			if i.PortKind == "bridge" {
 				for kind, v := range attributes(v) {
 					if kind == nl.IFLA_BRPORT_STATE {
 						i.PortState = nameOf(portStates, u8(v))
@@ -153,6 +156,9 @@ func (i *LinkInfo) parseKind(b []byte) {
 				}
 			}
 		}
+	}
+	if k := portKindOf(i.PortKind); k != nil {
+		i.PortOptions = k.read(portData)
 	}
 	if k := KindOf(i.Kind); k != nil && data != nil {
 		i.Options = k.read(data)

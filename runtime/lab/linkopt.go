@@ -18,9 +18,16 @@ type Option struct {
 	Name     string
 	Doc      string
 	Required bool
-	Value    Value
-	attr     int    // in IFLA_INFO_DATA
-	ip       string // the name that `ip` has for it, where that is another
+	// Change is one that is only set by a change, and has no value to read.
+	Change bool
+	Value  Value
+	attr   int    // in IFLA_INFO_DATA
+	ip     string // the name that `ip` has for it, where that is another
+	// initial is what `ip` says to the kernel where the option is left out; nil
+	// where it says nothing.
+	initial any
+	// late: the kernel takes it only when the link has its ports.
+	late bool
 }
 
 // Chosen is an option with the value that a link is to get.
@@ -42,8 +49,18 @@ type Value interface {
 	words(v any) (words []string, named bool)
 }
 
-// Number is a whole number (int) of 1, 2 or 4 bytes, the latter two also in network
-// byte order.
+// sharing is a Value that has only some bits of an attribute.
+type sharing interface {
+	// mask has the bits of its own; nil when all of them are.
+	mask(attr int) []byte
+}
+
+// spread is a Value that is read from several attributes.
+type spread interface {
+	gather(attr int, set map[int][]byte) any
+}
+
+// Number is a whole number (int) of 1, 2, 4 or 8 bytes, also in network byte order.
 type Number struct {
 	Size, Min, Max int
 	Swapped        bool
@@ -61,6 +78,9 @@ func (n Number) read(b []byte) any {
 	if n.Swapped {
 		b = slices.Clone(b)
 		slices.Reverse(b)
+	}
+	if n.Min < 0 {
+		return int(int32(u32(b)))
 	}
 	return number(n.Size, b)
 }
@@ -109,18 +129,30 @@ func (Flag) check(any) error { return nil }
 // `ip` has a word for True alone, the option's name.
 func (Flag) words(v any) ([]string, bool) { return nil, v.(bool) }
 
-// Time is a time.Duration that the kernel counts in Units, in 4 bytes; a script
-// reads it in seconds, a float64.
-type Time struct{ Min, Max, Unit time.Duration }
+// Time is a time.Duration that the kernel counts in Units, in 4 bytes or, when Wide,
+// in 8; a script reads it in seconds, a float64.
+type Time struct {
+	Min, Max, Unit time.Duration
+	Wide           bool
+}
 
 // userHZ is the unit of many times, a hundredth of a second (USER_HZ).
 const userHZ = time.Second / 100
 
 func (t Time) attributes(attr int, v any) []*nl.RtAttr {
-	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint32Attr(uint32(t.units(v))))}
+	return []*nl.RtAttr{nl.NewRtAttr(attr, sized(t.size(), t.units(v)))}
 }
 
-func (t Time) read(b []byte) any { return (time.Duration(u32(b)) * t.Unit).Seconds() }
+func (t Time) size() int {
+	if t.Wide {
+		return 8
+	}
+	return 4
+}
+
+func (t Time) read(b []byte) any {
+	return (time.Duration(number(t.size(), b)) * t.Unit).Seconds()
+}
 
 func (t Time) check(v any) error {
 	if d := v.(time.Duration); t.units(v) < t.units(t.Min) || t.units(v) > t.units(t.Max) {
@@ -133,7 +165,7 @@ func (t Time) words(v any) ([]string, bool) { return []string{strconv.Itoa(t.uni
 
 func (t Time) units(v any) int { return int(v.(time.Duration).Round(t.Unit) / t.Unit) }
 
-// Word is one of some words (string), each with its number, in 2 or 4 bytes.
+// Word is one of some words (string), each with its number, in 1, 2 or 4 bytes.
 type Word struct {
 	Size  int
 	Words []string
@@ -186,35 +218,53 @@ func (w Word) check(v any) error {
 
 func (w Word) words(v any) ([]string, bool) { return []string{v.(string)}, !w.bare }
 
-// Bit is a truth value (bool) among others in a struct of flags and mask, as
-// ifla_vlan_flags has them.
-type Bit struct{ Bit uint32 }
+// Bit is a truth value (bool) among others in a struct of values and mask, as
+// ifla_vlan_flags and br_boolopt_multi are; `ip` has Words for False and True.
+type Bit struct {
+	Bit   uint32
+	Words [2]string
+}
 
 func (f Bit) attributes(attr int, v any) []*nl.RtAttr {
 	b := nl.Uint32Attr(f.Bit * uint32(bit(v)))
 	return []*nl.RtAttr{nl.NewRtAttr(attr, append(b, nl.Uint32Attr(f.Bit)...))}
 }
 
+func (f Bit) mask(int) []byte { return append(nl.Uint32Attr(f.Bit), nl.Uint32Attr(f.Bit)...) }
+
 func (f Bit) read(b []byte) any { return u32(b)&f.Bit != 0 }
 
 func (Bit) check(any) error { return nil }
 
-func (Bit) words(v any) ([]string, bool) { return []string{onOff(v.(bool))}, true }
+func (f Bit) words(v any) ([]string, bool) { return []string{f.Words[bit(v)]}, true }
 
-// Addr is an address (netip.Addr), in the option's attribute or, of IPv6, in six.
-// Multicast is what it has to be: remote and group share an attribute, and it reads
-// back as remote, since every link has a group, a number, already.
+// Addr is an address (netip.Addr), in the option's attribute or, of IPv6, in six; a
+// link that has none reads back as nil. Multicast is what it has to be: remote and
+// group share an attribute, and it reads back as remote, since every link has a
+// group, a number, already.
 type Addr struct {
 	Multicast bool
-	six       int
+	// Any takes also groups.
+	Any bool
+	// Family is 4 or 6 where it has to be that.
+	Family int
+	six    int
 }
 
 func (a Addr) attributes(attr int, v any) []*nl.RtAttr {
 	ip := v.(netip.Addr)
-	if ip.Is6() {
+	if ip.Is6() && a.six != 0 {
 		attr = a.six
 	}
 	return []*nl.RtAttr{nl.NewRtAttr(attr, ip.AsSlice())}
+}
+
+func (a Addr) gather(attr int, set map[int][]byte) any {
+	b := set[attr]
+	if b == nil && a.six != 0 {
+		b = set[a.six]
+	}
+	return a.read(b)
 }
 
 func (a Addr) read(b []byte) any {
@@ -227,33 +277,62 @@ func (a Addr) read(b []byte) any {
 
 func (a Addr) check(v any) error {
 	switch ip := v.(netip.Addr); {
+	case a.Family == 4 && !ip.Is4(), a.Family == 6 && (!ip.Is6() || ip.Is4In6()):
+		return Usage("", "%v is no IPv%d address", ip, a.Family)
+	case ip.Zone() != "":
+		return Usage("say the link by dev=", "%v has a zone", ip)
 	case a.Multicast && !ip.IsMulticast():
 		return Usage("one host is remote=", "%v is no multicast group", ip)
-	case !a.Multicast && ip.IsMulticast():
-		return Usage("groups are group=, on a dev=", "%v is a multicast group", ip)
+	case !a.Multicast && !a.Any && ip.IsMulticast():
+		return Usage(a.groupHint(), "%v is a multicast group", ip)
 	}
 	return nil
+}
+
+// groupHint says how a group is given, where one can be.
+func (a Addr) groupHint() string {
+	if a.six == nl.IFLA_VXLAN_GROUP6 {
+		return "groups are group=, on a dev="
+	}
+	return ""
 }
 
 func (Addr) words(v any) ([]string, bool) { return []string{v.(netip.Addr).String()}, true }
 
 // Hops is a time to live or a type of service: a number (int) of one byte, or
-// "inherit" (string), which the flag Inherited says or, without one, the number 1.
-type Hops struct{ Inherited int }
+// "inherit" (string), which the attribute Inherited says by being there or, when
+// Sized, by a 1 in it; without one, the number Inherit does.
+type Hops struct {
+	Inherited int
+	Sized     bool
+	Inherit   int
+}
 
 func (h Hops) attributes(attr int, v any) []*nl.RtAttr {
 	n, isNumber := v.(int)
 	switch {
 	case isNumber:
 		return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint8Attr(uint8(n)))}
+	case h.Sized:
+		return []*nl.RtAttr{nl.NewRtAttr(h.Inherited, nl.Uint8Attr(1))}
 	case h.Inherited != 0:
 		return []*nl.RtAttr{nl.NewRtAttr(h.Inherited, nil)}
 	}
-	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint8Attr(1))}
+	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint8Attr(uint8(h.Inherit)))}
+}
+
+func (h Hops) gather(attr int, set map[int][]byte) any {
+	if b := set[h.Inherited]; h.Inherited != 0 && b != nil && (len(b) == 0 || u8(b) == 1) {
+		return "inherit"
+	}
+	if b := set[attr]; b != nil {
+		return h.read(b)
+	}
+	return nil
 }
 
 func (h Hops) read(b []byte) any {
-	if n := u8(b); h.Inherited != 0 || n != 1 {
+	if n := u8(b); h.Inherited != 0 || n != h.Inherit {
 		return n
 	}
 	return "inherit"
@@ -261,13 +340,22 @@ func (h Hops) read(b []byte) any {
 
 func (h Hops) check(v any) error {
 	n, isNumber := v.(int)
-	if isNumber && h.Inherited == 0 && n == 1 {
-		return Usage(`say "inherit"`, "1 means to inherit it")
+	if isNumber && h.Inherited == 0 && n == h.Inherit {
+		return Usage(`say "inherit"`, "%d means to inherit it", n)
 	}
 	return nil
 }
 
-func (Hops) words(v any) ([]string, bool) { return []string{fmt.Sprint(v)}, true }
+// `ip` reads a type of service with the base 16 (rtnl_dsfield_a2n).
+func (h Hops) words(v any) ([]string, bool) {
+	if n, isNumber := v.(int); isNumber && h.Inherit == tosInherit {
+		return []string{fmt.Sprintf("%#x", n)}, true
+	}
+	return []string{fmt.Sprint(v)}, true
+}
+
+// tosInherit is the type of service that means to inherit it.
+const tosInherit = 1
 
 // PortRange is a range of ports (Ports), both ends in network byte order.
 type PortRange struct{}
@@ -299,6 +387,8 @@ func sized(size, n int) []byte {
 		return nl.Uint8Attr(uint8(n))
 	case 2:
 		return nl.Uint16Attr(uint16(n))
+	case 8:
+		return nl.Uint64Attr(uint64(n))
 	}
 	return nl.Uint32Attr(uint32(n))
 }
@@ -309,6 +399,11 @@ func number(size int, b []byte) int {
 		return u8(b)
 	case 2:
 		return u16(b)
+	case 8:
+		if len(b) < 8 {
+			return 0
+		}
+		return int(binary.NativeEndian.Uint64(b))
 	}
 	return int(u32(b))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,24 @@ type LinkChange struct {
 	ARP       *bool
 	Multicast *bool
 	AllMulti  *bool
+	Options   []KindChange
+}
+
+// KindChange are options of a kind of link, or of the port that it is, to change.
+type KindChange struct {
+	Kind    *Kind
+	Options []Chosen
+}
+
+// Add adds an option of a kind.
+func (c *LinkChange) Add(kind *Kind, o Chosen) {
+	for i := range c.Options {
+		if c.Options[i].Kind.Name == kind.Name {
+			c.Options[i].Options = append(c.Options[i].Options, o)
+			return
+		}
+	}
+	c.Options = append(c.Options, KindChange{kind, []Chosen{o}})
 }
 
 func setMaster(index, master int) *nl.NetlinkRequest {
@@ -188,6 +207,11 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 		c.unsettle(k)
 		return k.setError(err, &c)
 	}
+	if err := k.setKinds(ctx, c.Options); err != nil {
+		_ = before.restore(ctx)
+		c.unsettle(k)
+		return err
+	}
 	c.unsettle(k)
 	k.ns.lab.onUndo(func(ctx context.Context) error {
 		err := before.restore(ctx)
@@ -199,11 +223,35 @@ func (k *Link) Set(ctx context.Context, c LinkChange) error {
 	return nil
 }
 
+// setKinds changes options of the link's kind and of the port that it is.
+func (k *Link) setKinds(ctx context.Context, changes []KindChange) error {
+	var backs []undo
+	for _, o := range changes {
+		back, err := k.setOptions(ctx, o.Kind, o.Options)
+		if err != nil {
+			for _, u := range slices.Backward(backs) {
+				_ = u(ctx)
+			}
+			return err
+		}
+		backs = append(backs, back)
+	}
+	if k.isForeign() {
+		for _, u := range backs {
+			k.ns.lab.onUndo(u)
+		}
+	}
+	return nil
+}
+
 // unsettle notes that a port has to begin to forward, and that another MTU may
 // make the kernel give the link its IPv6 address again.
 func (c *LinkChange) unsettle(k *Link) {
 	if c.Master != nil || c.NoMaster || c.MTU != nil {
 		k.ns.lab.unsettle(k)
+	}
+	if c.Master != nil {
+		k.ns.lab.unsettle(c.Master) // its carrier follows its ports'
 	}
 }
 
@@ -245,7 +293,7 @@ type linkBefore struct {
 func (k *Link) beforeSet(c *LinkChange) linkBefore {
 	b := linkBefore{link: k, change: c}
 	foreign := k.isForeign()
-	if _, args := c.request(k.index); !foreign && len(args) < 2 {
+	if _, args := c.request(k.index); !foreign && len(args)+len(c.Options) < 2 {
 		return b
 	}
 	if b.info, _ = k.Info(); b.info == nil {
@@ -308,6 +356,8 @@ func (k *Link) notPort(err error) string {
 		return "a bridge cannot be a port of another bridge"
 	case e == nil && errors.Is(err, unix.EINVAL) && info.Kind == "loopback":
 		return "a port is an Ethernet link; " + k.name + " is none"
+	case e == nil && errors.Is(err, unix.EPERM) && info.Up():
+		return "a bond takes only links that are down, and sets them up: down(link) first"
 	}
 	return ""
 }
@@ -315,14 +365,14 @@ func (k *Link) notPort(err error) string {
 // noMaster explains that a link cannot have ports; "" when it can.
 func noMaster(k *Link) string {
 	info, err := k.Info()
-	if err != nil || info.Kind == "bridge" {
+	if err != nil || slices.Contains([]string{"bridge", "bond", "vrf"}, info.Kind) {
 		return ""
 	}
 	kind := info.Kind
 	if kind == "" {
 		kind = "device"
 	}
-	return fmt.Sprintf("%s is a %s; only a bridge has ports", k, kind)
+	return fmt.Sprintf("%s is a %s; only a bridge, bond or VRF has ports", k, kind)
 }
 
 // opposite is the change that restores what before says, where now differs from

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/event"
@@ -33,7 +34,10 @@ type Namespace struct {
 
 	links map[int]*Link // handles by ifindex
 	next  int           // the next ifindex to choose
-	gone  string        // how it was deleted, or ""
+	// fallbacks is how many modules with fallback devices were known when next was
+	// last looked for, plus 1.
+	fallbacks int
+	gone      string // how it was deleted, or ""
 }
 
 func (ns *Namespace) String() string {
@@ -413,6 +417,45 @@ func (ns *Namespace) chooseIndex() int {
 	if ns.next < 2 {
 		ns.next = 2
 	}
+	if ns.fallbacks < len(ns.lab.fallbacks)+1 {
+		ns.fallbacks = len(ns.lab.fallbacks) + 1
+		ns.skipTaken(ns.next)
+	}
 	ns.next++
 	return ns.next - 1
+}
+
+// skipTaken makes chooseIndex go on behind the links that there are, where the index
+// is that of one, and tells whether it is. Others than the lab make links: where a
+// kernel has the modules of tunnels, each namespace has their fallback devices
+// (tunl0, gre0 …), and it gets more of them when the first tunnel of a kind is made.
+func (ns *Namespace) skipTaken(index int) bool {
+	if index == 0 {
+		return false
+	}
+	if _, err := ns.conn.get(getLink(index, "")); err != nil {
+		return false
+	}
+	_, infos, _ := ns.Links()
+	for _, info := range infos {
+		ns.next = max(ns.next, info.Index+1)
+	}
+	return true
+}
+
+// withdraw takes back what was to follow a birth, of the link that has its index:
+// the kernel refuses the birth then and does what follows.
+func (s *LinkSpec) withdraw(index int) bool {
+	if !s.NS.skipTaken(index) {
+		return false
+	}
+	rs := []*nl.NetlinkRequest{setFlags(index, 0, unix.IFF_UP)}
+	if s.Master != nil {
+		rs = append(rs, setMaster(index, 0))
+	}
+	for _, a := range s.Addrs {
+		rs = append(rs, newAddr(unix.RTM_DELADDR, 0, index, a))
+	}
+	_ = s.NS.conn.do(rs...)
+	return true
 }

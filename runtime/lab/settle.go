@@ -166,8 +166,12 @@ func (ns *Namespace) receivesIPv6() bool {
 
 // acceptLinkLocal replaces the link-local addresses that the kernel made by the
 // same without duplicate address detection, also where that has just ended: what
-// a lab looks like must not depend on how fast the machine is.
+// a lab looks like must not depend on how fast the machine is. Links that resolve no
+// addresses (tunnels) go without it anyway (addrconf_dad_begin).
 func (k *Link) acceptLinkLocal(ctx context.Context) {
+	if k.noARP {
+		return
+	}
 	raw, err := k.ns.rawAddrs(unix.AF_INET6)
 	if err != nil {
 		return

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"nsscript/builtins"
+	"nsscript/runtime/labtest"
 )
 
 // dump is a shell script that prints all that there is in a namespace. First it
@@ -117,6 +118,32 @@ func TestExplainedBuiltins(t *testing.T) {
 			explained(t, s.Example)
 		})
 	}
+}
+
+// TestExplainedWithFallbackDevices proves the same where every namespace has the
+// devices that modules of tunnels bring (tunl0, gre0 …), as most machines do when
+// somebody uses tunnels: their indexes are in the way of those that the lab chooses.
+func TestExplainedWithFallbackDevices(t *testing.T) {
+	labtest.Need(t, "kernel", "iproute2")
+	const setting = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
+	before, err := os.ReadFile(setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(setting, []byte("0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.WriteFile(setting, before, 0o644) })
+	var script string
+	for _, s := range builtins.Specs() {
+		if s.Name == "gre" || s.Name == "ip6tnl" {
+			script += strings.NewReplacer(`netns("a"), netns("b")`, `netns("`+s.Name+`a"), netns("`+s.Name+`b")`).Replace(s.Example) + "\n"
+		}
+	}
+	if o := run(t, script, binary, "-"); o.code != 0 { // loads the modules
+		t.Fatalf("exit status %d, want 0\n%s", o.code, o.stderr)
+	}
+	explained(t, script+"expect(\"gre0\" in root and \"ip6tnl0\" in root)\n")
 }
 
 // explained compares the lab of a script with that of its explanation.
