@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nsscript/runtime/event"
 	"nsscript/runtime/packet"
 	"nsscript/runtime/probe"
 )
@@ -281,7 +282,7 @@ func (c *Capture) interfaces(frames []probe.Frame) (list []packet.Interface, num
 }
 
 // Send sends frames as they are by the link: with their Ethernet header, on a link
-// that has one.
+// that has one. Words describe each.
 func (k *Link) Send(ctx context.Context, frames [][]byte, words []string) error {
 	if err := k.check(); err != nil {
 		return err
@@ -299,15 +300,7 @@ func (k *Link) Send(ctx context.Context, frames [][]byte, words []string) error 
 	start := time.Now()
 	sent := 0
 	wait(ctx, func() { sent, err = probe.Send(enter, info.Index, info.Ethernet(), frames) })
-	for n, w := range words {
-		var failed error
-		if n >= sent {
-			failed = err
-		}
-		if n <= sent {
-			k.ns.lab.emit(ctx, "send", k.ns, start, failed, arg("dev", k.name), arg("frame", w))
-		}
-	}
+	k.ns.lab.emit(ctx, "send", k.ns, start, err, sentArgs(k, words)...)
 	if err == nil {
 		return nil
 	}
@@ -319,4 +312,17 @@ func (k *Link) Send(ctx context.Context, frames [][]byte, words []string) error 
 		hint = fmt.Sprintf("the frame has %d bytes, and the link's MTU is %d", len(frames[sent]), info.MTU)
 	}
 	return k.failed(err, hint, "send frame %d of %d by %s", sent+1, len(frames), k)
+}
+
+// sentArgs describe the first frames and say how many there were.
+func sentArgs(k *Link, words []string) []event.Arg {
+	const shown = 3
+	args := []event.Arg{arg("dev", k.name)}
+	for _, w := range words[:min(len(words), shown)] {
+		args = append(args, arg("frame", w))
+	}
+	if len(words) > shown {
+		args = append(args, arg("frames", strconv.Itoa(len(words))))
+	}
+	return args
 }
