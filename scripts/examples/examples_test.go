@@ -161,6 +161,12 @@ var mutants = map[string][]mutant{
 		{name: "still forwarding", old: `conf.all.forwarding", 0`, new: `conf.all.forwarding", 1`},
 		{name: "both stop", old: `"net.ipv6.conf.all.forwarding", 0`, new: `"net.ipv4.ip_forward", 0`},
 	},
+	"capture.star": {
+		{name: "not a router", old: `router("r"), host("b")`, new: `host("r"), host("b")`},
+		{name: "another ttl", old: `ping(a, b).ttl`, new: `ping(a, b, ttl = 32).ttl`},
+		{name: "a good checksum", old: `, checksum = 0xbad`, new: ``},
+		{name: "a bad checksum", old: `[datagram(7001), `, new: `[datagram(7001, checksum = 0xbad), `},
+	},
 	"ipv6_only.star": {
 		{name: "wrong prefix", old: `daemon = radvd(lan, "2001:db8:1::/64"`, new: `daemon = radvd(lan, "2001:db8:3::/64"`},
 		{name: "no default route", old: "mtu = 1400)\nfor", new: "mtu = 1400, lifetime = 0)\nfor"},
