@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sort"
+	"strings"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -110,6 +111,10 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 		}
 		return l.env.addrRows(nil, addrs)
 	}
+	if name == "qdiscs" {
+		qdiscs, err := l.link.Qdiscs()
+		return l.env.qdiscRows(qdiscs), err
+	}
 	if name == "state" || name == "flags" || name == "carrier" {
 		l.env.Lab.Settle(l.env.Ctx) // after up(), the kernel needs a moment
 	}
@@ -152,10 +157,8 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 		return starlark.MakeInt(info.TxQLen)
 	case "group":
 		return starlark.MakeInt(info.Group)
-	case "qdiscs":
-		return strs([]string{info.Qdisc})
 	case "stats":
-		return statsRecord(info.Stats)
+		return statsRecord(info)
 	}
 	return l.option(name, info)
 }
@@ -223,19 +226,18 @@ func hasDev(kind string) bool {
 	return k != nil && k.Lower == lab.MayHaveDev
 }
 
-func statsRecord(s lab.LinkStats) *Record {
-	n := func(name string, v uint64) field { return field{name, starlark.MakeUint64(v)} }
-	r := record("stats", "", nil,
-		n("rx_packets", s.RxPackets), n("rx_bytes", s.RxBytes), n("rx_errors", s.RxErrors), n("rx_dropped", s.RxDropped),
-		n("tx_packets", s.TxPackets), n("tx_bytes", s.TxBytes), n("tx_errors", s.TxErrors), n("tx_dropped", s.TxDropped),
-		n("multicast", s.Multicast), n("collisions", s.Collisions))
-	for _, name := range r.names {
-		if r.text != "" {
-			r.text += " "
-		}
-		r.text += name + "=" + r.fields[name].String()
+// statsRecord has every counter that the kernel has.
+func statsRecord(info *lab.LinkInfo) *Record {
+	var fields []field
+	for i, n := range info.Stats {
+		fields = append(fields, field{lab.StatNames[i], starlark.MakeUint64(n)})
 	}
-	return r
+	fields = append(fields, field{"carrier_changes", starlark.MakeInt(info.CarrierChanges)})
+	words := make([]string, len(fields))
+	for i, f := range fields {
+		words[i] = f.name + "=" + f.value.String()
+	}
+	return record("stats", strings.Join(words, " "), nil, fields...)
 }
 
 // MarshalJSON is the link with all its attributes.

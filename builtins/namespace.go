@@ -3,6 +3,7 @@ package builtins
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -83,7 +84,7 @@ func (n *Namespace) noLink(name string) error {
 	return &lab.Error{Op: fmt.Sprintf("there is no link %q in %s", name, n.ns), Kind: lab.KindGone, Hint: hint}
 }
 
-var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops"}
+var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "sockets", "conntrack"}
 
 // AttrNames lists the attributes.
 func (n *Namespace) AttrNames() []string { return namespaceAttrs }
@@ -133,13 +134,20 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 			return nil, err
 		}
 		return n.env.neighborRows(list), nil
+	case "sockets":
+		list, err := n.ns.Sockets()
+		return n.env.socketRows(list), err
+	case "conntrack":
+		list, err := n.ns.Connections()
+		return n.env.connectionRows(list), err
 	}
 	return nil, nil
 }
 
-// MarshalJSON is the namespace with all it has.
+// MarshalJSON is the namespace with all it has, but for what comes and goes by itself:
+// sockets and tracked connections.
 func (n *Namespace) MarshalJSON() ([]byte, error) {
-	names, fields, err := readLive(n)
+	names, fields, err := readLive(n, "sockets", "conntrack")
 	if err != nil {
 		return nil, err
 	}
@@ -156,10 +164,13 @@ func marshalLive(v starlark.HasAttrs) ([]byte, error) {
 	return marshalFields(names, fields)
 }
 
-// readLive reads every attribute of a live value.
-func readLive(v starlark.HasAttrs) (names []string, fields starlark.StringDict, err error) {
+// readLive reads every attribute of a live value but some.
+func readLive(v starlark.HasAttrs, without ...string) (names []string, fields starlark.StringDict, err error) {
 	fields = starlark.StringDict{}
 	for _, name := range v.AttrNames() {
+		if slices.Contains(without, name) {
+			continue
+		}
 		value, err := v.Attr(name)
 		if err != nil {
 			return nil, nil, err
@@ -225,7 +236,7 @@ func namespaceSpecs() []*Spec {
 		},
 		{
 			Name: "delete", Family: familyNamespaces, Like: "ip … del",
-			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours; " +
+			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours, tracked connections; " +
 				"a process is stopped. A deleted namespace lives on while a process is in it. " +
 				"With --host, what this run did not make needs --force.",
 			Params: []Param{variadic("objects", tAny, "what to delete")},
@@ -285,6 +296,8 @@ func (c *Call) delete(v starlark.Value) error {
 		case *lab.FDBEntry:
 			return o.Delete(c.Ctx)
 		case *lab.MDBEntry:
+			return o.Delete(c.Ctx)
+		case *lab.Connection:
 			return o.Delete(c.Ctx)
 		}
 	}

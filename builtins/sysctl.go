@@ -38,9 +38,10 @@ func sysctlSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "flush", Family: familyAddrs, Like: "ip route flush cache; ip neigh flush all",
-			Doc:     "Empties a table of the namespace: \"route cache\" (route exceptions) or \"neigh\" (neighbours, without permanent ones).",
-			Params:  []Param{required("ns", tNetnsRef, "where"), required("what", tString, "\"route cache\" or \"neigh\"")},
+			Name: "flush", Family: familyAddrs, Like: "ip route flush cache; ip neigh flush all; conntrack -F",
+			Doc: "Empties a table of the namespace: \"route cache\" (route exceptions), \"neigh\" (neighbours, without permanent ones) " +
+				"or \"conntrack\" (tracked connections).",
+			Params:  []Param{required("ns", tNetnsRef, "where"), required("what", tString, "\"route cache\", \"neigh\" or \"conntrack\"")},
 			Example: "flush(root, \"neigh\")\nexpect.eq(len(root.neighbors), 0)",
 			Fn: func(c *Call) (starlark.Value, error) {
 				return nil, get[*lab.Namespace](c, "ns", nil).Flush(c.Ctx, get(c, "what", ""))

@@ -65,8 +65,23 @@ func flush(e event.Event, _ bool) []command {
 		return []command{{words: ip(e, "route", "flush", "cache")}, {words: ip(e, "-6", "route", "flush", "cache")}}
 	case "neigh":
 		return one(ip(e, "neigh", "flush", "all"))
+	case "conntrack":
+		return one(append(inside(e), "conntrack", "-F"))
 	}
 	return nil
+}
+
+// connectionDelete names the connection by the direction of its first packet. There
+// is none before something has been sent.
+func connectionDelete(e event.Event, _ bool) []command {
+	w := append(inside(e), "conntrack", "-D")
+	if strings.Contains(e.Get("src"), ":") {
+		w = append(w, "--family", "ipv6")
+	}
+	for _, a := range e.Args {
+		w = append(w, "--"+a.Key, a.Value)
+	}
+	return []command{{words: w, mayFail: true}}
 }
 
 // sysctl writes keys as people know them, with dots, unless one is in a part of

@@ -55,6 +55,8 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 	"fdb delete":  bridgeFDB,
 	"mdb add":     bridgeMDB,
 	"mdb delete":  bridgeMDB,
+
+	"conntrack delete": connectionDelete,
 }
 
 // Commands returns the command lines that do what the event says was done,

@@ -226,6 +226,11 @@ var rendered = []struct {
 	{ev("flush", "A", "what=route cache"), "ip -n A route flush cache\nip -n A -6 route flush cache", ""},
 	{ev("flush", "A", "what=neigh"), "ip -n A neigh flush all", ""},
 	{ev("flush", "", "what=neigh"), "ip neigh flush all", ""},
+	{ev("flush", "A", "what=conntrack"), "ip netns exec A conntrack -F", ""},
+	{ev("conntrack delete", "", "proto=udp", "src=10.0.0.1", "dst=10.0.0.2", "sport=1", "dport=2"),
+		"conntrack -D --proto udp --src 10.0.0.1 --dst 10.0.0.2 --sport 1 --dport 2 2>/dev/null || true", ""},
+	{ev("conntrack delete", "A", "proto=icmpv6", "src=fd00::1", "dst=fd00::2", "icmp-type=128", "icmp-code=0", "icmp-id=9"),
+		"ip netns exec A conntrack -D --family ipv6 --proto icmpv6 --src fd00::1 --dst fd00::2 --icmp-type 128 --icmp-code 0 --icmp-id 9 2>/dev/null || true", ""},
 
 	{ev("sysctl", "", "key=net/ipv4/ip_forward", "value=1"), "sysctl -qw net.ipv4.ip_forward=1", ""},
 	{ev("sysctl", "A", "key=net/ipv4/conf/veth0/rp_filter", "value=2"), "ip netns exec A sysctl -qw net.ipv4.conf.veth0.rp_filter=2", ""},

@@ -54,8 +54,12 @@ func (r *refusal) Error() string {
 func (r *refusal) Unwrap() error { return r.errno }
 
 // openConn opens the socket in the calling thread's namespace.
-func openConn() (*conn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+func openConn() (*conn, error) { return openNetlink(unix.NETLINK_ROUTE) }
+
+// openNetlink opens a socket of any netlink protocol in the calling thread's
+// namespace.
+func openNetlink(protocol int) (*conn, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}

@@ -33,7 +33,9 @@ type LinkInfo struct {
 	Promisc  bool
 	Qdisc    string
 	Stats    LinkStats
-	Options  map[string]any // of the kind; int, bool, float64 (seconds), string or a list of these
+	// CarrierChanges counts how often the carrier came or went.
+	CarrierChanges int
+	Options        map[string]any // of the kind; int, bool, float64 (seconds), string or a list of these
 	// PortOptions are those of the port that it is of its master, a bond.
 	PortOptions map[string]any
 	// PortState is a bridge port's STP state (RFC 1493): "disabled",
@@ -42,11 +44,15 @@ type LinkInfo struct {
 	PortKind  string // the kind of Master; "" for no port
 }
 
-// LinkStats are a link's counters (struct rtnl_link_stats64).
-type LinkStats struct {
-	RxPackets, TxPackets, RxBytes, TxBytes, RxErrors, TxErrors, RxDropped, TxDropped uint64
-	Multicast, Collisions                                                            uint64
-}
+// LinkStats are a link's counters, in the order of [StatNames].
+type LinkStats []uint64
+
+// StatNames are the counters of struct rtnl_link_stats64 (include/uapi/linux/if_link.h),
+// in its order; those that a kernel does not have are not in a [LinkStats].
+var StatNames = []string{"rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped",
+	"multicast", "collisions", "rx_length_errors", "rx_over_errors", "rx_crc_errors", "rx_frame_errors", "rx_fifo_errors",
+	"rx_missed_errors", "tx_aborted_errors", "tx_carrier_errors", "tx_fifo_errors", "tx_heartbeat_errors", "tx_window_errors",
+	"rx_compressed", "tx_compressed", "rx_nohandler", "rx_otherhost_dropped"}
 
 // Up tells whether the link is administratively up.
 func (i *LinkInfo) Up() bool { return i.Flags&unix.IFF_UP != 0 }
@@ -123,6 +129,8 @@ func parseLink(body []byte) *LinkInfo {
 			i.Qdisc = cstring(v)
 		case unix.IFLA_STATS64:
 			i.Stats = parseStats(v)
+		case unix.IFLA_CARRIER_CHANGES:
+			i.CarrierChanges = int(u32(v))
 		case unix.IFLA_PROP_LIST:
 			for kind, name := range attributes(v) {
 				if kind == unix.IFLA_ALT_IFNAME {
@@ -171,16 +179,11 @@ func (i *LinkInfo) parseKind(b []byte) {
 }
 
 func parseStats(b []byte) LinkStats {
-	at := func(n int) uint64 {
-		if len(b) < 8*n+8 {
-			return 0
-		}
-		return binary.NativeEndian.Uint64(b[8*n:])
+	var stats LinkStats
+	for ; len(b) >= 8 && len(stats) < len(StatNames); b = b[8:] {
+		stats = append(stats, binary.NativeEndian.Uint64(b))
 	}
-	return LinkStats{
-		RxPackets: at(0), TxPackets: at(1), RxBytes: at(2), TxBytes: at(3), RxErrors: at(4), TxErrors: at(5),
-		RxDropped: at(6), TxDropped: at(7), Multicast: at(8), Collisions: at(9),
-	}
+	return stats
 }
 
 // flagNames are the IFF_ flags that `ip` prints between angle brackets, in its order.

@@ -203,8 +203,8 @@ func parseNeighbor(body []byte) (*Neighbor, int, bool) {
 	return n, int(u32(body[4:])), shown && n.IP.IsValid()
 }
 
-// Flush empties a table of the namespace: "route cache", or "neigh" (all
-// entries but the permanent ones).
+// Flush empties a table of the namespace: "route cache", "neigh" (all entries but
+// the permanent ones), or "conntrack".
 func (ns *Namespace) Flush(ctx context.Context, what string) error {
 	start := time.Now()
 	var err error
@@ -213,8 +213,10 @@ func (ns *Namespace) Flush(ctx context.Context, what string) error {
 		err = ns.flushRouteCache()
 	case "neigh":
 		err = ns.flushNeighbors()
+	case "conntrack":
+		err = ns.flushConnections()
 	default:
-		return Usage(`it takes "route cache" or "neigh"`, "%q cannot be flushed", what)
+		return Usage(`it takes "route cache", "neigh" or "conntrack"`, "%q cannot be flushed", what)
 	}
 	ns.lab.emit(ctx, "flush", ns, start, err, arg("what", what))
 	if err != nil {

@@ -56,6 +56,18 @@ func FuzzParse(f *testing.F) {
 			_ = r.String()
 		}
 		parseBucket(body)
+		if s, _, ok := parseSocket(body); ok {
+			_ = s.Local.String() + s.Remote.String()
+		}
+		if e, ok := parseConnection(body); ok {
+			_ = e.String()
+		}
+		if q, _, ok := parseQdisc(body); ok {
+			_ = q.String()
+		}
+		for _, decode := range qdiscDecoders {
+			decode(body)
+		}
 		portOptions(body)
 		for _, flags := range []uint16{0, unix.NLM_F_ACK_TLVS, unix.NLM_F_ACK_TLVS | unix.NLM_F_CAPPED} {
 			if r := parseAck(&unix.NlMsghdr{Flags: flags}, body); r != nil {

@@ -593,7 +593,7 @@ func (w *reading) link(t testing.TB, l object) object {
 		"up": slices.Contains(flags, any("UP")), "carrier": slices.Contains(flags, any("LOWER_UP")),
 		"state": strings.ToLower(fmt.Sprint(l["operstate"])), "flags": flags, "peer_index": peer, "master": l["master"],
 		"parent": nil, "alias": l["ifalias"], "altnames": anyOf(l["altnames"], []any{}), "txqueuelen": l["txqlen"],
-		"group": group, "qdiscs": []any{l["qdisc"]},
+		"group": group,
 	}
 	sortStrings(flags)
 	switch kind {
