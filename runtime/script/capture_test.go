@@ -104,7 +104,7 @@ func decimal(s string) string {
 // TestCaptureTcpdump: tcpdump beside the capture sees the same packets with the same
 // bytes.
 func TestCaptureTcpdump(t *testing.T) {
-	labtest.Need(t, "tshark", "tcpdump")
+	labtest.Need(t, "tshark", "tcpdump", "root") // tcpdump becomes another user
 	dir := labtest.PublicDir(t)
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
