@@ -9,7 +9,7 @@ import (
 
 // rich is a machine with what is easily lost: everything about a link that `ip`
 // and bridge(8) can set.
-const rich = state + `
+var rich = state + `
 echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
 echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad
 all() {
@@ -71,7 +71,7 @@ ip neigh add 10.4.0.67 lladdr 02:00:00:00:00:67 dev d0 nud noarp protocol static
 ip neigh add fd04::66 lladdr 02:00:00:00:00:66 dev d0 router
 ip neigh add proxy 10.4.0.68 dev d0
 ip neigh add proxy fd04::68 dev d0
-sleep 0.5
+settle
 `
 
 // TestHostUndoesLosses: what the kernel takes away beside what a change asks
@@ -124,9 +124,7 @@ neighbor(root["d0"], "10.4.0.68", proxy=True, replace=True)`,
 			o := machine(t, rich+`
 all > before
 $NS --host --force `+script+` || true
-sleep 0.5
-all > after
-cat before; echo ====; cat after
+cat before; echo ====; again all
 `)
 			before, after, _ := strings.Cut(o.stdout, "====\n")
 			if diff := differences(settled(t, before), settled(t, after)); diff != "" {

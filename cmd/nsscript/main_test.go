@@ -45,7 +45,7 @@ type outcome struct {
 	stdout, stderr string
 }
 
-// finish runs a command to its end, a minute at most.
+// finish runs a command to its end, as long as patience lasts.
 func finish(t testing.TB, cmd *exec.Cmd) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer

@@ -68,7 +68,8 @@ func TestFullDisk(t *testing.T) {
 // TestStopAndContinue: Ctrl-Z stops the script, too, although its process is a
 // pid 1, which has no stop signals of its own.
 func TestStopAndContinue(t *testing.T) {
-	cmd := nsscript(t, scriptFile(t, "print('begun')\nfor i in range(100):\n    sleep('10ms')\nprint('done')"))
+	t.Parallel()
+	cmd := nsscript(t, scriptFile(t, "print('begun')\nfor i in range(300):\n    sleep('10ms')\nprint('done')"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	_, stdout := begin(t, cmd)
 	if err := unix.Kill(cmd.Process.Pid, unix.SIGTSTP); err != nil {
@@ -82,7 +83,7 @@ func TestStopAndContinue(t *testing.T) {
 	select {
 	case <-done:
 		t.Error("the script went on")
-	case <-time.After(2 * time.Second):
+	case <-time.After(5 * time.Second): // the script takes three
 	}
 	if err := unix.Kill(cmd.Process.Pid, unix.SIGCONT); err != nil {
 		t.Fatal(err)

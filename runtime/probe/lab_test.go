@@ -255,7 +255,7 @@ func join(a *testNS, aName string, aAddrs []string, b *testNS, bName string, bAd
 // with accept_dad=0; with IFA_F_NODAD they do not even look tentative.
 func (ns *testNS) settle(name string) {
 	ns.t.Helper()
-	for range 5000 {
+	for deadline := time.Now().Add(atMost); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		// Some kernels take a second to announce a carrier, and the link-local
 		// address comes after that.
 		link, err := ns.link.LinkByName(name)
@@ -269,7 +269,6 @@ func (ns *testNS) settle(name string) {
 			ns.must(ns.link.LinkSetUp(link), "settle "+name)
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
 	ns.t.Fatalf("%s: addresses stay tentative", name)
 }

@@ -15,10 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// atMost is how long a test waits for what comes at once when the machine is not
+// busy.
+const atMost = 30 * time.Second
+
 // ping is Ping of a request that makes sense.
 func ping(t *testing.T, ns *testNS, dst string, change ...func(*PingRequest)) PingResult {
 	t.Helper()
-	req := PingRequest{Dst: netip.MustParseAddr(dst)}
+	req := PingRequest{Dst: netip.MustParseAddr(dst), Timeout: atMost}
 	for _, fn := range change {
 		fn(&req)
 	}
@@ -41,7 +45,7 @@ func wantReplies(t *testing.T, got PingResult, src string, ttl int) {
 	if got.Src.String() != src || got.TTL != ttl {
 		t.Fatalf("reply from %v with TTL %d, want %s and %d", got.Src, got.TTL, src, ttl)
 	}
-	if got.Min() <= 0 || got.Max() > time.Second {
+	if got.Min() <= 0 {
 		t.Fatalf("round-trip times %v", got.RTTs)
 	}
 }
@@ -236,7 +240,7 @@ func TestPingRouterRoutes(t *testing.T) {
 	for _, dst := range []string{"10.7.0.1", "fd00:7::1"} {
 		start := time.Now()
 		wantError(t, ping(t, a, dst, within(60*time.Millisecond)), KindTimeout, "no reply within 60ms")
-		if took := time.Since(start); took < 60*time.Millisecond || took > 500*time.Millisecond {
+		if took := time.Since(start); took < 60*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 	}
@@ -253,16 +257,12 @@ func TestPingNoNeighbor(t *testing.T) {
 		a.sysctl("net/"+v+"/neigh/eth0/retrans_time_ms", "20")
 		a.sysctl("net/"+v+"/neigh/eth0/mcast_solicit", "1")
 	}
-	start := time.Now()
-	wantError(t, ping(t, a, "10.0.1.10", within(3*time.Second)), KindNoNeighbor, "10.0.1.10 did not answer ARP (EHOSTUNREACH)")
-	wantError(t, ping(t, a, "fd00:1::10", within(3*time.Second)), KindNoNeighbor, "fd00:1::10 did not answer neighbour discovery (EHOSTUNREACH)")
-	got := ping(t, a, "10.8.0.2", within(3*time.Second))
+	wantError(t, ping(t, a, "10.0.1.10"), KindNoNeighbor, "10.0.1.10 did not answer ARP (EHOSTUNREACH)")
+	wantError(t, ping(t, a, "fd00:1::10"), KindNoNeighbor, "fd00:1::10 did not answer neighbour discovery (EHOSTUNREACH)")
+	got := ping(t, a, "10.8.0.2")
 	wantError(t, got, KindNoNeighbor, "10.0.1.77 did not answer ARP (EHOSTUNREACH)")
 	if got.Err.From.String() != "10.0.1.1" || got.Err.Neighbor.String() != "10.0.1.77" {
 		t.Errorf("%+v", got.Err)
-	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("took %v: waited for the timeout", took)
 	}
 }
 
@@ -359,7 +359,7 @@ func TestPingSlow(t *testing.T) {
 		for _, n := range []int{1, 10} {
 			got := ping(t, a, dst, func(r *PingRequest) { r.Count, r.Interval = n, 2*time.Millisecond })
 			wantReplies(t, got, dst, 64)
-			if got.Received != n || got.Min() < 14*time.Millisecond || got.Max() > 200*time.Millisecond {
+			if got.Received != n || got.Min() < 14*time.Millisecond {
 				t.Errorf("%+v", got)
 			}
 		}
@@ -368,14 +368,18 @@ func TestPingSlow(t *testing.T) {
 	wantError(t, got, KindTimeout, "no reply within 5ms")
 }
 
-// TestPingWraps sends more requests than there are sequence numbers.
+// TestPingWraps sends more requests than there are sequence numbers. As fast as
+// they go out a busy kernel drops some, but not all that come after the wrap.
 func TestPingWraps(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
 	a, _ := pair(t)
-	got := ping(t, a, "127.0.0.1", func(r *PingRequest) { r.Count, r.Interval = maxFlying+100, 1 })
-	wantReplies(t, got, "127.0.0.1", 64)
+	const wrapped = 10_000
+	got := ping(t, a, "127.0.0.1", within(2*time.Second), func(r *PingRequest) { r.Count, r.Interval = maxFlying+wrapped, 1 })
+	if got.Sent != maxFlying+wrapped || got.Received < got.Sent-wrapped/2 || len(got.RTTs) != got.Received {
+		t.Errorf("%d sent, %d received, %d times: %v", got.Sent, got.Received, len(got.RTTs), got.Err)
+	}
 }
 
 // TestPingRaw is without the right to ping sockets.
@@ -401,9 +405,9 @@ func TestPingCancel(t *testing.T) {
 	for _, after := range []time.Duration{0, 300 * time.Microsecond, 30 * time.Millisecond} {
 		ctx, cancel := context.WithTimeout(context.Background(), after)
 		start := time.Now()
-		got, err := Ping(ctx, a.enter, PingRequest{Dst: netip.MustParseAddr("10.7.0.1"), Timeout: 10 * time.Second})
+		got, err := Ping(ctx, a.enter, PingRequest{Dst: netip.MustParseAddr("10.7.0.1"), Timeout: 10 * atMost})
 		cancel()
-		if took := time.Since(start); took > after+3*time.Second {
+		if took := time.Since(start); took > after+atMost {
 			t.Errorf("cancelled after %v, ended after %v", after, took)
 		}
 		if !errors.Is(err, context.DeadlineExceeded) || got.Received != 0 || got.Sent > 1 {
@@ -419,7 +423,7 @@ func concurrently(t *testing.T, a *testNS, n int) {
 	for i := range n {
 		dst := []string{"10.0.1.2", "fd00:1::2"}[i%2]
 		wg.Go(func() {
-			got, err := Ping(context.Background(), a.enter, PingRequest{Dst: netip.MustParseAddr(dst), Timeout: 5 * time.Second})
+			got, err := Ping(context.Background(), a.enter, PingRequest{Dst: netip.MustParseAddr(dst), Timeout: atMost})
 			if err != nil || got.Err != nil || got.Received != 1 {
 				t.Errorf("%+v, %v", got, err)
 			}
@@ -438,29 +442,46 @@ func TestPingThreads(t *testing.T) {
 	a, r, _ := routed(t)
 	r.route("10.7.0.0/24", "", unix.RTN_BLACKHOLE)
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	const pings = 1000
+	before := len(list(t, "/proc/self/fd"))
 	var wg sync.WaitGroup
-	for range 1000 {
+	for range pings {
 		wg.Go(func() {
-			got, err := Ping(ctx, a.enter, PingRequest{Dst: netip.MustParseAddr("10.7.0.1"), Timeout: 300 * time.Millisecond})
-			if err != nil || got.Err == nil || got.Err.Kind != KindTimeout {
+			got, err := Ping(ctx, a.enter, PingRequest{Dst: netip.MustParseAddr("10.7.0.1"), Timeout: 10 * atMost})
+			if !errors.Is(err, context.Canceled) {
 				t.Errorf("%+v, %v", got, err)
 			}
 		})
 	}
-	time.Sleep(150 * time.Millisecond)
-	status, err := os.ReadFile("/proc/self/status")
-	a.must(err, "status")
-	_, rest, _ := strings.Cut(string(status), "Threads:")
-	threads, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]))
-	a.must(err, "threads")
-	t.Logf("%d threads", threads)
+	// Until all have sent and most have given up waiting with their threads.
+	for deadline := time.Now().Add(atMost); len(list(t, "/proc/self/fd")) < before+pings || blocked.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Error("they do not come to wait")
+			break
+		}
+	}
 	// A thread each would be a thousand. How many there are depends on how long
 	// the kernel keeps a call, a slow machine has more.
-	if threads > 250 {
-		t.Errorf("%d threads for 1000 pings", threads)
+	if threads := len(list(t, "/proc/self/task")); threads > pings/4 {
+		t.Errorf("%d threads for %d pings", threads, pings)
 	}
-	wg.Wait()
 	cancel()
+	wg.Wait()
+}
+
+// list lists a directory.
+func list(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 func TestPingBadRequests(t *testing.T) {
