@@ -121,6 +121,9 @@ func (c *Call) unpack(args starlark.Tuple, kwargs []starlark.Tuple) error {
 				}
 				rest = append(rest, value)
 			}
+			if p.Required && len(rest) == 0 {
+				return lab.Usage(c.spec.Signature(), "%s: no %s was given", c.spec.Name, strings.TrimPrefix(p.Type.Name, "a "))
+			}
 			c.values[i], given[i], next = rest, true, len(args)
 			continue
 		}

@@ -107,7 +107,7 @@ func ipaddressSpecs() []*Spec {
 // converted keeps a nil pointer from becoming a value.
 func converted[T starlark.Value](v T, err error) (starlark.Value, error) {
 	if err != nil {
-		return nil, err
+		return nil, lab.Usage("", "%v", err)
 	}
 	return v, nil
 }

@@ -351,14 +351,14 @@ func linkSpecs() []*Spec {
 			Name: "up", Family: familyLinks, Like: "ip link set LINK up",
 			Doc: "Sets links up. The next probe, program or check first lets them settle, " +
 				"so that a packet that is sent right afterwards is not lost.",
-			Params:  []Param{variadic("links", tLink, "what to set up")},
+			Params:  []Param{some("links", tLink, "what to set up")},
 			Example: "blue = netns(\"blue\")\nup(blue[\"lo\"])\nexpect.reachable(blue, \"127.0.0.1\")",
 			Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(true) },
 		},
 		{
 			Name: "down", Family: familyLinks, Like: "ip link set LINK down",
 			Doc:     "Sets links down.",
-			Params:  []Param{variadic("links", tLink, "what to set down")},
+			Params:  []Param{some("links", tLink, "what to set down")},
 			Example: "a, b = veth(\"a\", \"b\", up=True)\ndown(b)\nexpect.eq(a.carrier, False)",
 			Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(false) },
 		},

@@ -212,6 +212,9 @@ func namespaceSpecs() []*Spec {
 				if c.Given("pid") && c.Given("path") {
 					return nil, lab.Usage("", "netns takes pid= or path=, not both")
 				}
+				if c.Given("name") && (c.Given("pid") || c.Given("path")) {
+					return nil, lab.Usage("", "netns takes a name for a new namespace; pid= and path= find one that exists")
+				}
 				ns, err := c.Env.Lab.AddNamespace(c.Ctx, lab.NamespaceSpec{
 					Name: get(c, "name", ""), PID: get(c, "pid", 0), Path: get(c, "path", ""),
 					Exist: get(c, "exist", false), DAD: get(c, "dad", false),
@@ -255,7 +258,7 @@ func namespaceSpecs() []*Spec {
 			Name: "ready", Family: familyNamespaces, Like: "",
 			Doc: "Waits until every link of the namespaces that is up runs and no address is tentative (RFC 4862), " +
 				"or fails after the timeout. Checks and probes wait by themselves until links that were just set up pass packets.",
-			Params: []Param{variadic("namespaces", tNetns, "where to look"),
+			Params: []Param{some("namespaces", tNetns, "where to look"),
 				keyword("timeout", tDuration, "\"5s\"", "how long to wait, in seconds")},
 			Example: "blue = netns(\"blue\")\nveth(\"a\", \"b\", peer_ns=blue, up=True)\nready(root, blue)\nexpect.eq(root[\"a\"].state, \"up\")",
 			Fn: func(c *Call) (starlark.Value, error) {

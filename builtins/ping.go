@@ -120,17 +120,10 @@ func (c *Call) span(param string) time.Duration {
 	return *d
 }
 
-// reach pings until somebody answers or the time is up.
-func (c *Call) reach(ns *lab.Namespace, dst netip.Addr, timeout time.Duration) (result probe.PingResult, err error) {
-	deadline := time.Now().Add(timeout)
-	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		left := max(time.Until(deadline).Round(time.Millisecond), 10*time.Millisecond)
-		result, err = ns.Ping(c.Ctx, probe.PingRequest{Dst: dst, Timeout: min(left, time.Second)})
-		if err != nil || result.Received > 0 || time.Until(deadline) < pause || !c.sleep(pause) {
-			if result.Err != nil && result.Err.After > 0 {
-				result.Err.After = timeout // what was asked for, not what was left for the last one
-			}
-			return result, err
-		}
-	}
+// reach pings until somebody answers or the time is up, to whose end each request
+// waits for its reply.
+func (c *Call) reach(ns *lab.Namespace, dst netip.Addr, timeout time.Duration) (probe.PingResult, error) {
+	timeout = max(timeout, 10*time.Millisecond) // so that one request has a chance
+	interval := min(max(timeout/100, 5*time.Millisecond), 100*time.Millisecond)
+	return ns.Ping(c.Ctx, probe.PingRequest{Dst: dst, Any: true, Interval: interval, Timeout: timeout})
 }

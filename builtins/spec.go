@@ -76,6 +76,11 @@ func keyword(name string, t *Type, def, doc string) Param {
 	return Param{Name: name, Type: t, Default: def, KeywordOnly: true, Doc: doc}
 }
 
+// some are one argument or more.
+func some(name string, t *Type, doc string) Param {
+	return Param{Name: name, Type: t, Required: true, Variadic: true, Doc: doc}
+}
+
 func variadic(name string, t *Type, doc string) Param {
 	return Param{Name: name, Type: t, Variadic: true, Doc: doc}
 }

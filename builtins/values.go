@@ -60,7 +60,7 @@ func (r *Record) AttrNames() []string { return r.names }
 // CompareSameType compares fields by ==.
 func (r *Record) CompareSameType(op syntax.Token, y starlark.Value, depth int) (bool, error) {
 	o := y.(*Record)
-	same := r.kind == o.kind
+	same := r.kind == o.kind && len(r.names) == len(o.names)
 	for _, n := range r.names {
 		if !same || o.fields[n] == nil {
 			same = false

@@ -105,7 +105,7 @@ func (b *birth) complete(l *Lab) error {
 		return err
 	}
 	if err := b.kind.checkOptions(chosen{b.options, nil, b.lower}); err != nil {
-		return err
+		return inOption(b.kind.Name, err)
 	}
 	if err := b.nameAfter(b.kind); err != nil {
 		return err
@@ -150,10 +150,7 @@ func (k *Kind) checkOptions(c chosen) error {
 	if k.check == nil {
 		return nil
 	}
-	if err := k.check(c); err != nil {
-		return inOption(k.Name, err)
-	}
-	return nil
+	return k.check(c)
 }
 
 func (k *Kind) checkLower(lower *Link) error {

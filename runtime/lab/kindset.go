@@ -114,7 +114,10 @@ func (k *Link) checkChange(kind *Kind, options []Chosen, now map[string]any) err
 	if now == nil {
 		now = map[string]any{}
 	}
-	return kind.checkOptions(chosen{options, now, nil})
+	if err := kind.checkOptions(chosen{options, now, nil}); err != nil {
+		return inOption("set_link", err)
+	}
+	return nil
 }
 
 // change are the attributes that make a change.

@@ -158,6 +158,9 @@ func (k *Link) lost() error {
 		if ns := k.foundIn(); ns != nil {
 			e.Op = fmt.Sprintf("link %s is no longer there: another program moved it to %s", k, ns)
 			e.Hint = fmt.Sprintf("take it from there: %s[%q]", ns, k.name)
+		} else if other, err := k.ns.Link(k.name); err == nil && other != nil && other != k {
+			e.Op = fmt.Sprintf("link %s is no longer there: another program put another one of that name in its place", k)
+			e.Hint = fmt.Sprintf("take that: %s[%q]", k.ns, k.name)
 		}
 	}
 	return e

@@ -106,11 +106,13 @@ func pingArgs(r probe.PingRequest) []event.Arg {
 			args = append(args, arg(key, seconds(max(d, 0)))) // at once is below 0
 		}
 	}
-	number("count", r.Count)
+	if !r.Any { // as many requests as it took
+		number("count", r.Count)
+		duration("interval", r.Interval)
+	}
 	number("size", r.Size)
 	number("ttl", r.TTL)
 	number("tos", r.TOS)
-	duration("interval", r.Interval)
 	duration("timeout", r.Timeout)
 	if r.Src.IsValid() {
 		args = append(args, arg("src", r.Src.String()))

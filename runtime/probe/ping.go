@@ -41,6 +41,9 @@ type PingRequest struct {
 	// Interval is from one request to the next, whether or not the first is
 	// answered by then, as in ping(8); default 1 s, AtOnce for no pause.
 	Interval time.Duration
+	// Any ends the ping with the first reply. Timeout is then that of the whole
+	// ping, to whose end every request waits, and Count as many as it has room for.
+	Any bool
 	// Timeout is how long each request waits for its reply, default 1 s. A
 	// reply that comes later is not counted; with AtOnce none is.
 	Timeout time.Duration
@@ -154,12 +157,13 @@ func Ping(ctx context.Context, enter Enter, req PingRequest) (PingResult, error)
 	if err := p.req.possible(ctx); err != nil {
 		return p.res, err
 	}
-	sock, err := openSocket(enter, &p.req, false)
+	sock, err := openSocket(enter, &p.req, p.req.Any)
 	if err != nil {
 		return p.res, err
 	}
 	defer sock.close()
-	return p.res, p.ping(ctx, enter, sock)
+	err = p.ping(ctx, enter, sock)
+	return p.res, err
 }
 
 // possible refuses what no network could answer, and what comes too late.
@@ -178,6 +182,9 @@ func (req PingRequest) withDefaults() PingRequest {
 	}
 	req.Interval = span(req.Interval, defaultInterval)
 	req.Timeout = span(req.Timeout, defaultTimeout)
+	if req.Any {
+		req.Count = int(req.Timeout/max(req.Interval, time.Millisecond)) + 1
+	}
 	switch req.Size {
 	case 0:
 		req.Size = defaultPayload

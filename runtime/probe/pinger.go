@@ -35,8 +35,9 @@ type pinger struct {
 	packet []byte
 	list   []request // request n is list[n%len(list)]
 	one    [1]request
-	oldest int       // no request before it is flying
-	flying int       // how many are
+	oldest int // no request before it is flying
+	flying int // how many are
+	began  time.Time
 	last   time.Time // when something was sent last
 	mtu    int       // from a local error, for the request being sent
 }
@@ -71,6 +72,7 @@ func (p *pinger) prepare() {
 // run sends the requests, the first of them at next, and collects what comes back
 // until nothing more can.
 func (p *pinger) run(ctx context.Context, next time.Time) error {
+	p.began = next
 	for {
 		if p.res.Sent < p.req.Count && !time.Now().Before(next) {
 			p.launch()
@@ -91,7 +93,9 @@ func (p *pinger) run(ctx context.Context, next time.Time) error {
 }
 
 // done tells whether nothing more can come of it.
-func (p *pinger) done() bool { return p.flying == 0 && p.res.Sent == p.req.Count }
+func (p *pinger) done() bool {
+	return p.flying == 0 && p.res.Sent == p.req.Count || p.req.Any && p.res.Received > 0
+}
 
 // following is the time of the next request: at the interval, and when that
 // could not be held, from now on.
@@ -129,7 +133,9 @@ func (p *pinger) launch() {
 	p.res.Sent++
 	p.flying++
 	p.transmit(n)
-	p.at(n).due = p.at(n).sent.Add(p.req.Timeout)
+	if p.at(n).due = p.at(n).sent.Add(p.req.Timeout); p.req.Any {
+		p.at(n).due = p.began.Add(p.req.Timeout)
+	}
 }
 
 // transmit sends request n. What sendto(2) returns may be an error that an
@@ -217,7 +223,7 @@ func (p *pinger) answer(data, control []byte) {
 	}
 	a := parseAncillary(control)
 	rtt := elapsed(p.at(n).sent, a.stamp)
-	if rtt > p.req.Timeout {
+	if p.at(n).sent.Add(rtt).After(p.at(n).due) {
 		return
 	}
 	p.settle(n, answered)

@@ -132,3 +132,29 @@ func TestSocketBroadcast(t *testing.T) {
 	wantError(t, s.by(t, a, "10.8.0.1"), KindProhibited, "prohibited by a route of this namespace (EACCES)")
 	wantReplies(t, s.by(t, a, "10.0.1.2"), "10.0.1.2", 64)
 }
+
+// TestPingAny ends with the first reply, however late, and else with its timeout.
+func TestPingAny(t *testing.T) {
+	a, b := pair(t)
+	const late = 300 * time.Millisecond
+	b.echoTwice(late)
+	some := func(r *PingRequest) { r.Any, r.Interval = true, 10*time.Millisecond }
+	for _, dst := range []string{"10.0.1.2", "fd00:1::2"} {
+		got := ping(t, a, dst, some)
+		if got.Received != 1 || got.Min() < late || got.Sent < 2 {
+			t.Errorf("%+v", got)
+		}
+	}
+	start := time.Now()
+	wantError(t, ping(t, a, "10.0.1.9", some, within(100*time.Millisecond)), KindNoNeighbor, "10.0.1.9 did not answer ARP within 100ms")
+	if took := time.Since(start); took < 100*time.Millisecond {
+		t.Errorf("it ended after %v", took)
+	}
+	// A route that comes later is used.
+	later := time.AfterFunc(50*time.Millisecond, func() { a.route("10.9.0.0/16", "10.0.1.2", unix.RTN_UNICAST) })
+	defer later.Stop()
+	b.addr("lo", "10.9.9.9/32")
+	if got := ping(t, a, "10.9.9.9", some); got.Received != 1 {
+		t.Errorf("%+v", got)
+	}
+}
