@@ -12,6 +12,8 @@ var probes = map[string]func(e event.Event) []string{
 	"ping":    ping,
 	"tcp":     exchange,
 	"udp":     exchange,
+	"http":    curl,
+	"dns":     dig,
 	"capture": tcpdump,
 	"send":    ownWords, // no program crafts packets from a command line
 }
@@ -42,4 +44,33 @@ func exchange(e event.Event) []string {
 		}
 	}
 	return append(w, e.Get("dst"), e.Get("port"))
+}
+
+// curl is the command of curl.
+func curl(e event.Event) []string {
+	w := append(inside(e), "curl", "-i", "-k")
+	if method := e.Get("method"); method == "HEAD" {
+		w = append(w, "-I")
+	} else if method != "GET" {
+		w = append(w, "-X", method)
+	}
+	if v := e.Get("timeout"); v != "" {
+		w = append(w, "-m", v)
+	}
+	for _, header := range e.All("header") {
+		w = append(w, "-H", header)
+	}
+	if e.Has("body") {
+		w = append(w, "--data-binary", e.Get("body"))
+	}
+	return append(w, e.Get("url"))
+}
+
+// dig is the command of BIND's dig.
+func dig(e event.Event) []string {
+	w := append(inside(e), "dig", "@"+e.Get("server"))
+	if port := e.Get("port"); port != "" && port != "53" {
+		w = append(w, "-p", port)
+	}
+	return append(w, "-q", e.Get("name"), "-t", e.Get("type"))
 }

@@ -17,6 +17,7 @@ import (
 
 	"nsscript/runtime/event"
 	"nsscript/runtime/netns"
+	"nsscript/runtime/probe"
 	"nsscript/runtime/process"
 )
 
@@ -63,6 +64,8 @@ type Lab struct {
 	// fallbacks are the kinds of tunnels that this lab has made, whose modules bring
 	// devices into each namespace by themselves.
 	fallbacks map[string]bool
+	ca        *probe.CA  // of TLS servers; nil until there is one
+	resolvers []resolver // name servers
 
 	mu      sync.Mutex // guards what follows: a stuck script is undone from outside
 	undos   []undo

@@ -2,7 +2,10 @@ package lab
 
 import (
 	"context"
+	"crypto/tls"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -114,4 +117,103 @@ func (ns *Namespace) ServeUDP(ctx context.Context, at netip.AddrPort, answer fun
 // StopServer ends a server; the lab's end does that, too.
 func (l *Lab) StopServer(ctx context.Context, s *probe.Server) {
 	wait(ctx, s.Close)
+}
+
+// HTTP asks a web server from the namespace; see [probe.HTTP]. Certificates are
+// checked against the lab's own authority, unless the request says how.
+func (ns *Namespace) HTTP(ctx context.Context, q probe.HTTPRequest) (r probe.HTTPResult, err error) {
+	if q.TLS == nil {
+		q.TLS = ns.lab.ca.Client()
+	}
+	args := []event.Arg{arg("method", q.Method), arg("url", q.URL), arg("timeout", seconds(q.Timeout))}
+	for _, name := range slices.Sorted(maps.Keys(q.Header)) {
+		for _, value := range q.Header[name] {
+			args = append(args, arg("header", name+": "+value))
+		}
+	}
+	if len(q.Body) > 0 {
+		args = append(args, arg("body", string(q.Body)))
+	}
+	err = ns.asking(ctx, "http", q.To.Addr().Is6(), args, func(enter probe.Enter) (err error) {
+		r, err = probe.HTTP(ctx, enter, q)
+		return err
+	})
+	return r, err
+}
+
+// ServeHTTP answers web requests, over TLS with a certificate of the lab's own
+// authority if secure; see [probe.ServeHTTP].
+func (ns *Namespace) ServeHTTP(ctx context.Context, at netip.AddrPort, secure bool, answer func(probe.WebRequest) probe.WebAnswer) (*probe.Server, error) {
+	var certificates *tls.Config
+	if secure {
+		ca, err := ns.lab.CA()
+		if err != nil {
+			return nil, err
+		}
+		certificates = ca.Server()
+	}
+	return ns.serve(ctx, "http_server", at, func(enter probe.Enter) (*probe.Server, error) {
+		return probe.ServeHTTP(enter, at, certificates, answer)
+	})
+}
+
+// CA is the lab's own certificate authority; the first who asks makes it.
+func (l *Lab) CA() (*probe.CA, error) {
+	if l.ca != nil {
+		return l.ca, nil
+	}
+	ca, err := probe.NewCA()
+	if err != nil {
+		return nil, &Error{Op: "make a certificate authority", Err: err}
+	}
+	l.ca = ca
+	return ca, nil
+}
+
+// DNS asks a name server from the namespace; see [probe.DNS].
+func (ns *Namespace) DNS(ctx context.Context, q probe.DNSRequest) (r probe.DNSResult, err error) {
+	args := []event.Arg{arg("name", q.Name), arg("type", q.Type), arg("server", q.To.Addr().String()),
+		arg("port", strconv.Itoa(int(q.To.Port()))), arg("timeout", seconds(q.Timeout))}
+	err = ns.asking(ctx, "dns", q.To.Addr().Is6(), args, func(enter probe.Enter) (err error) {
+		r, err = probe.DNS(ctx, enter, q)
+		return err
+	})
+	return r, err
+}
+
+// ServeDNS answers a name server's questions; see [probe.ServeDNS]. The first such
+// server of a lab is its resolver.
+func (ns *Namespace) ServeDNS(ctx context.Context, at netip.AddrPort, answer func(probe.DNSQuestion) probe.DNSAnswer) (*probe.Server, error) {
+	s, err := ns.serve(ctx, "dns_server", at, func(enter probe.Enter) (*probe.Server, error) { return probe.ServeDNS(enter, at, answer) })
+	if err == nil {
+		ns.lab.resolvers = append(ns.lab.resolvers, resolver{ns, s})
+	}
+	return s, err
+}
+
+// resolver is a name server of the lab and where it is.
+type resolver struct {
+	ns     *Namespace
+	server *probe.Server
+}
+
+// Resolver is the lab's name server for a namespace: the first that runs.
+func (ns *Namespace) Resolver() (at netip.AddrPort, known bool, err error) {
+	for _, r := range ns.lab.resolvers {
+		if !r.server.Running() || r.ns.gone != "" {
+			continue
+		}
+		at = r.server.Addr
+		if at.Addr().IsUnspecified() {
+			ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			if r.ns != ns {
+				if ip, err = r.ns.AddressFor(ns, 0); err != nil {
+					return at, false, err
+				}
+			}
+			at = netip.AddrPortFrom(ip, at.Port())
+		}
+		return at, true, nil
+	}
+	return at, false, nil
 }

@@ -20,6 +20,7 @@ type Server struct {
 	Addr netip.AddrPort
 
 	listener io.Closer
+	also     *Server // that ends with this one; nil for none
 	mu       sync.Mutex
 	open     map[io.Closer]bool // connections
 	closed   bool
@@ -40,6 +41,9 @@ const patience = 10 * time.Second
 func (s *Server) Close() {
 	s.Stop()
 	s.busy.Wait()
+	if s.also != nil {
+		s.also.Close()
+	}
 }
 
 // Stop ends the server and its connections.
@@ -51,6 +55,9 @@ func (s *Server) Stop() {
 	for c := range s.open {
 		_ = c.Close()
 	}
+	if s.also != nil {
+		s.also.Stop()
+	}
 }
 
 // Running tells whether it has not been stopped.
@@ -60,7 +67,19 @@ func (s *Server) Running() bool {
 	return !s.closed
 }
 
-// track notes a connection, so that Stop can end it; false when it is too late.
+// begin notes that a request is answered now, until busy.Done; false when it is
+// too late for that.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.busy.Add(1)
+	}
+	return !s.closed
+}
+
+// track notes a connection, so that Stop can end it, and that it is served until
+// busy.Done; false when it is too late.
 func (s *Server) track(c io.Closer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,6 +88,7 @@ func (s *Server) track(c io.Closer) bool {
 		return false
 	}
 	s.open[c] = true
+	s.busy.Add(1)
 	return true
 }
 
@@ -145,6 +165,12 @@ func ServeTCP(enter Enter, at netip.AddrPort, talk Talk) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.accept(l, func(conn *net.TCPConn, remote netip.AddrPort) { converse(conn, Request{Remote: remote}, talk) })
+	return s, nil
+}
+
+// accept serves connections until the server is closed, each by itself.
+func (s *Server) accept(l net.Listener, serve func(conn *net.TCPConn, remote netip.AddrPort)) {
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -155,19 +181,22 @@ func ServeTCP(enter Enter, at netip.AddrPort, talk Talk) (*Server, error) {
 				time.Sleep(10 * time.Millisecond) // no descriptors left, say
 				continue
 			}
-			if s.track(conn) {
-				s.busy.Go(func() { s.converse(conn.(*net.TCPConn), talk) })
+			if !s.track(conn) {
+				continue
 			}
+			go func() {
+				defer s.busy.Done()
+				defer s.forget(conn)
+				var remote netip.AddrPort
+				onSocket(conn, func(fd int) { _, remote = ends(fd) })
+				serve(conn.(*net.TCPConn), remote)
+			}()
 		}
 	}()
-	return s, nil
 }
 
 // converse serves one connection.
-func (s *Server) converse(conn *net.TCPConn, talk Talk) {
-	defer s.forget(conn)
-	r := Request{}
-	onSocket(conn, func(fd int) { _, r.Remote = ends(fd) })
+func converse(conn *net.TCPConn, r Request, talk Talk) {
 	buffer := make([]byte, 64<<10)
 	for {
 		answer, end := talk(r)
