@@ -107,8 +107,8 @@ func httpSpecs() []*Spec {
 				keyword("verify", tBool, "True", "check the server's certificate"), keyword("ca", tText, "the lab's own", "certificates (PEM) to check it against"),
 			},
 			Example: "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
-				"http_server(b, 80, {\"/\": \"hello\", \"/who\": lambda r: json.encode({\"you\": r.remote})})\n" +
-				"expect.eq(http(a, \"GET\", \"http://10.0.0.2/\").body, \"hello\")\nexpect.eq(http(a, \"GET\", \"http://b/who\", sport=5000).json(), {\"you\": \"10.0.0.1:5000\"})\n" +
+				"http_server(b, 80, {\"/hello\": \"hello\", \"/who\": lambda r: json.encode({\"you\": r.remote})})\n" +
+				"expect.eq(http(a, \"GET\", \"http://10.0.0.2/hello\").body, \"hello\")\nexpect.eq(http(a, \"GET\", \"http://b/who\", sport=5000).json(), {\"you\": \"10.0.0.1:5000\"})\n" +
 				"expect.eq(http(a, \"GET\", \"http://b/none\").status, 404)",
 			Fn: func(c *Call) (starlark.Value, error) {
 				q, err := c.webRequest()
