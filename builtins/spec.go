@@ -125,6 +125,8 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(pingSpecs, "ping"),
 		newFamily(radvdSpecs, "radvd"),
 		newFamily(pingAllSpecs, "ping_all"),
+		newFamily(throughputSpecs, "throughput"),
+		newFamily(traceSpecs, "traceroute", "arping"),
 		newFamily(exchangeSpecs, "tcp", "udp"),
 		newFamily(serverSpecs, "tcp_server", "udp_server"),
 		newFamily(httpSpecs, "http", "http_server"),

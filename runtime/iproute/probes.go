@@ -9,13 +9,16 @@ import (
 // probes has, for each question that a lab asks its network, the command of a
 // program that asks the same.
 var probes = map[string]func(e event.Event) []string{
-	"ping":    ping,
-	"tcp":     exchange,
-	"udp":     exchange,
-	"http":    curl,
-	"dns":     dig,
-	"capture": tcpdump,
-	"send":    ownWords, // no program crafts packets from a command line
+	"ping":       ping,
+	"throughput": iperf,
+	"traceroute": trace,
+	"arping":     arping,
+	"tcp":        exchange,
+	"udp":        exchange,
+	"http":       curl,
+	"dns":        dig,
+	"capture":    tcpdump,
+	"send":       ownWords, // no program crafts packets from a command line
 }
 
 func tcpdump(e event.Event) []string {
@@ -73,4 +76,45 @@ func dig(e event.Event) []string {
 		w = append(w, "-p", port)
 	}
 	return append(w, "-q", e.Get("name"), "-t", e.Get("type"))
+}
+
+// iperf is the command of iperf3, whose server has to run on the other side.
+func iperf(e event.Event) []string {
+	w := append(inside(e), "iperf3", "-c", e.Get("dst"), "-t", e.Get("seconds"), "-P", e.Get("streams"))
+	if e.Has("udp") {
+		w = append(w, "-u")
+	}
+	if rate := e.Get("rate"); rate != "" {
+		w = append(w, "-b", rate)
+	}
+	return w
+}
+
+// trace is the command of Dmitry Butskoy's traceroute.
+func trace(e event.Event) []string {
+	w := append(inside(e), "traceroute", "-n")
+	switch e.Get("proto") {
+	case "icmp":
+		w = append(w, "-I")
+	case "tcp":
+		w = append(w, "-T")
+	}
+	for _, f := range []struct{ key, flag string }{{"max_ttl", "-m"}, {"queries", "-q"}, {"timeout", "-w"}, {"port", "-p"}, {"src", "-s"}} {
+		if v := e.Get(f.key); v != "" {
+			w = append(w, f.flag, v)
+		}
+	}
+	return append(w, e.Get("dst"))
+}
+
+// arping is the command of iputils.
+func arping(e event.Event) []string {
+	w := append(inside(e), "arping", "-I", e.Get("dev"), "-c", e.Get("count"))
+	if e.Has("gratuitous") {
+		w = append(w, "-A")
+	}
+	if v := e.Get("src"); v != "" && !e.Has("gratuitous") {
+		w = append(w, "-s", v)
+	}
+	return append(w, e.Get("dst"))
 }

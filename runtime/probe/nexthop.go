@@ -19,7 +19,7 @@ func (p *pinger) explain(enter Enter) {
 // unreachable" may be a next hop that does not resolve, and EINVAL is several
 // things.
 func (e *PingError) vague(v6 bool) bool {
-	return e.Kind == KindTimeout && e.text == "" || e.Kind == KindHostUnreachable && e.From.IsValid() || e.Errno == unix.EINVAL && v6
+	return e.Kind == KindTimeout && e.text == "" || e.Kind == KindNoBuffers || e.Kind == KindHostUnreachable && e.From.IsValid() || e.Errno == unix.EINVAL && v6
 }
 
 // explain asks the namespace's routes and neighbours (rtnetlink(7)) about a vague
@@ -40,6 +40,9 @@ func (e *PingError) explain(enter Enter, dst netip.Addr, index uint32) {
 		e.Errno = unix.EINVAL
 	case e.Kind == KindTimeout && nl.unresolved(hop), e.Kind == KindHostUnreachable && nl.local(e.From):
 		e.Kind, e.Neighbor = KindNoNeighbor, hop.addr
+	}
+	if e.Kind == KindTimeout || e.Kind == KindNoBuffers {
+		e.note = nl.overflow(dst.Is6())
 	}
 }
 
@@ -138,10 +141,19 @@ func (q routeQuery) unresolved(h hop) bool {
 
 // ask sends a request and gives the first answer without its header.
 func (q routeQuery) ask(kind uint16, body []byte) ([]byte, error) {
+	return q.send(kind, unix.NLM_F_REQUEST, body)
+}
+
+// dump sends a request for a list and gives its first item.
+func (q routeQuery) dump(kind uint16, body []byte) ([]byte, error) {
+	return q.send(kind, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, body)
+}
+
+func (q routeQuery) send(kind, flags uint16, body []byte) ([]byte, error) {
 	message := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(body))
 	binary.NativeEndian.PutUint32(message[0:], uint32(cap(message)))
 	binary.NativeEndian.PutUint16(message[4:], kind)
-	binary.NativeEndian.PutUint16(message[6:], unix.NLM_F_REQUEST)
+	binary.NativeEndian.PutUint16(message[6:], flags)
 	message = append(message, body...)
 	if err := unix.Sendto(q.fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, err

@@ -243,13 +243,13 @@ func (p *pinger) failures() {
 			return
 		}
 		if e, ok := decodeQueued(control, data); ok {
-			p.failure(&e)
+			p.failure(&e, parseAncillary(control).stamp)
 		}
 	}
 }
 
-// failure takes one entry of the error queue.
-func (p *pinger) failure(e *queuedError) {
+// failure takes one entry of the error queue, which came at a time.
+func (p *pinger) failure(e *queuedError, came time.Time) {
 	if e.origin == unix.SO_EE_ORIGIN_LOCAL && e.errno == unix.EMSGSIZE {
 		p.mtu = int(e.info)
 		return
@@ -263,6 +263,7 @@ func (p *pinger) failure(e *queuedError) {
 	}
 	e.offender = p.sock.named(e.offender)
 	err := icmpError(e)
+	err.After = elapsed(p.at(n).sent, came)
 	if err.Kind == KindTooBig && !p.req.DF && !p.at(n).again && p.at(n).state == flying {
 		p.at(n).again = true // the kernel knows the MTU now and will fragment
 		p.transmit(n)

@@ -48,10 +48,12 @@ type PingError struct {
 	Errno unix.Errno
 	// Type and Code are the ICMP error's if From is valid (RFC 792, RFC 4443).
 	Type, Code uint8
-	// After is the timeout that passed; with silence only.
+	// After is the timeout that passed in silence, or the time until somebody's
+	// ICMP error came.
 	After time.Duration
 
 	text string
+	note string // what may have to do with it
 }
 
 // Unwrap gives the errno, so that errors.Is(err, unix.ENETUNREACH) holds.
@@ -65,6 +67,13 @@ func (e *PingError) Unwrap() error {
 // Error says what happened in a line, such as "no route, the network is unreachable (ENETUNREACH)"
 // or "time to live exceeded, says 10.0.0.1".
 func (e *PingError) Error() string {
+	if e.note != "" {
+		return e.words() + "; " + e.note
+	}
+	return e.words()
+}
+
+func (e *PingError) words() string {
 	switch {
 	case e.Kind == KindNoNeighbor:
 		return e.neighborText()

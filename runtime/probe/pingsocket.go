@@ -72,6 +72,7 @@ func openSocket(enter Enter, req *PingRequest, lasting bool) (*pingSocket, error
 
 // create opens the socket, in the namespace.
 func (s *pingSocket) create() error {
+	lookFirst(s.v6)
 	family, proto := unix.AF_INET, unix.IPPROTO_ICMP
 	if s.v6 {
 		family, proto = unix.AF_INET6, unix.IPPROTO_ICMPV6

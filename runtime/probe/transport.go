@@ -22,6 +22,7 @@ func newSocket(enter Enter, v6 bool, kind int) (fd int, err error) {
 		family = unix.AF_INET6
 	}
 	err = enter(func() error {
+		lookFirst(v6)
 		fd, err = unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
@@ -112,6 +113,8 @@ type Dialing struct {
 	From netip.AddrPort
 	// UDP makes it a UDP socket, whose address is then only remembered.
 	UDP bool
+	// TTL is the time to live or hop limit; 0 for the kernel's.
+	TTL int
 }
 
 // dial connects a socket of the namespace within the context.
@@ -128,6 +131,11 @@ func dial(ctx context.Context, enter Enter, d Dialing) (net.Conn, error) {
 		return nil, err
 	}
 	recvErr(fd, d.To.Addr().Is6())
+	if d.TTL != 0 && d.To.Addr().Is6() {
+		_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS, d.TTL)
+	} else if d.TTL != 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TTL, d.TTL)
+	}
 	file := os.NewFile(uintptr(fd), "socket")
 	defer file.Close()
 	if err := bindTo(fd, d); err != nil {
