@@ -16,7 +16,10 @@ var kindPages = []kindPage{
 			"down(ports[0][1])\n" +
 			"expect.eventually(lambda: bond0.active_slave == ports[1][0])\n" +
 			"expect.reachable(a, \"10.0.0.2\")\n" +
-			"expect.eq((bond0.mode, bond0.ports), (\"active-backup\", [p for p, q in ports]))"},
+			"up(ports[0][1])\n" +
+			"set_link(bond0, primary=False)\n" +
+			"expect.eventually(lambda: catch(lambda: set_link(bond0, active_slave=ports[0][0])) == None)\n" +
+			"expect.eq((bond0.mode, bond0.ports, bond0.active_slave, bond0.primary), (\"active-backup\", [p for p, q in ports], ports[0][0], None))"},
 	{"dummy", "Makes a link that drops what is sent on it: a place for addresses and routes.",
 		"d = dummy(\"dummy0\", addr=\"192.0.2.1/32\", up=True)\nexpect.reachable(root, \"192.0.2.1\")\nexpect.eq(d.kind, \"dummy\")"},
 	{"ifb", "Makes an intermediate functional block: packets that are redirected to it pass its qdisc.",

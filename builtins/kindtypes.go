@@ -21,6 +21,8 @@ func optionType(o *lab.Option) *Type {
 		return tUnitDuration
 	case lab.Word:
 		return wordOf(v.Words)
+	case lab.AddrGenMode:
+		return wordOf(v.Words())
 	case lab.Addr:
 		return tPlainAddress
 	case lab.Addrs:

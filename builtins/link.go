@@ -44,7 +44,8 @@ func (l *Link) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, 
 }
 
 var linkAttrs = []string{"name", "ns", "index", "kind", "mac", "mtu", "up", "carrier", "state", "flags", "peer",
-	"master", "parent", "addrs", "alias", "altnames", "txqueuelen", "group", "qdiscs", "stats"}
+	"master", "parent", "addrs", "alias", "altnames", "txqueuelen", "group", "numtxqueues", "numrxqueues", "addrgenmode",
+	"broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "qdiscs", "stats"}
 
 // AttrNames lists the attributes, with those of the link's kind.
 func (l *Link) AttrNames() []string {
@@ -157,6 +158,15 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 		return starlark.MakeInt(info.TxQLen)
 	case "group":
 		return starlark.MakeInt(info.Group)
+	case "numtxqueues":
+		return starlark.MakeInt(info.Queues)
+	case "numrxqueues":
+		return starlark.MakeInt(info.RxQueues)
+	case "addrgenmode", "broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown":
+		if v := l.env.optionValue(info.Common()[name]); v != nil {
+			return v
+		}
+		return starlark.None
 	case "stats":
 		return statsRecord(info)
 	}
@@ -275,14 +285,56 @@ const familyLinks = "Links"
 
 // linkParams are what every link constructor takes, after its own.
 func linkParams() []Param {
-	return []Param{
+	return append([]Param{
 		keyword("mtu", tMTU, "", "in bytes; the kind's default unless given"),
 		keyword("mac", tMAC, "", "drawn from --seed unless given"),
 		keyword("txqueuelen", tUint32, "", "in packets"),
 		keyword("master", tLink, "", "the bridge, bond or VRF to be a port of"),
 		keyword("addr", tPrefixes, "", "an address or a list of them"),
 		keyword("up", tBool, "False", "set it up"),
+		keyword("numtxqueues", tQueues, "", "how many transmit queues it has"),
+		keyword("numrxqueues", tQueues, "", "how many receive queues it has"),
+		keyword("exist", tBool, "False", "take the one of that name that is there, if it has these properties"),
+	}, changeParams()...)
+}
+
+// tQueues is a number of queues (rtnl_create_link of the kernel).
+var tQueues = intType("a number of queues", "4", 1, 4096)
+
+// changeParams are what set_link and, for after the birth, the constructors take.
+func changeParams() []Param {
+	params := []Param{
+		keyword("alias", tString, "", "a text for people; \"\" removes it"),
+		keyword("altname", tString, "", "another name, up to 127 bytes"),
+		keyword("group", tUint32, "", "the number of a group of links"),
+		keyword("promisc", tBool, "", "receive all frames"),
+		keyword("arp", tBool, "", "resolve addresses"),
+		keyword("multicast", tBool, "", "carry multicast"),
+		keyword("allmulticast", tBool, "", "receive all groups"),
 	}
+	for _, o := range lab.CommonKind().Options {
+		params = append(params, keyword(o.Name, optionType(o), "", o.Doc))
+	}
+	return params
+}
+
+// change reads what changeParams declares; what a kind calls otherwise is not there.
+func (c *Call) change() lab.LinkChange {
+	change := lab.LinkChange{
+		Alias: pointer[string](c, "alias"), AltName: pointer[string](c, "altname"), Promisc: pointer[bool](c, "promisc"),
+		ARP: pointer[bool](c, "arp"), Multicast: pointer[bool](c, "multicast"), AllMulti: pointer[bool](c, "allmulticast"),
+	}
+	if i := c.index("group"); i >= 0 {
+		if n, ok := c.values[i].(int); ok {
+			change.Group = &n
+		}
+	}
+	for _, o := range lab.CommonKind().Options {
+		if c.Given(o.Name) {
+			change.Add(lab.CommonKind(), lab.Chosen{Option: o, Given: c.values[c.at(o.Name)]})
+		}
+	}
+	return change
 }
 
 // linkSpec reads the options that linkParams declares; prefix is "" or "peer_".
@@ -290,6 +342,11 @@ func (c *Call) linkSpec(prefix string) lab.LinkSpec {
 	s := lab.LinkSpec{
 		MTU: get(c, "mtu", 0), TxQLen: get(c, "txqueuelen", -1),
 		Master: get[*lab.Link](c, prefix+"master", nil), Up: get(c, "up", false),
+		Exist: get(c, "exist", false), TxQueues: get(c, "numtxqueues", 0), RxQueues: get(c, "numrxqueues", 0),
+		More: c.change(),
+	}
+	if prefix != "" {
+		s.More.AltName = nil // one name is of one link
 	}
 	if c.index(prefix+"mac") >= 0 { // not every kind has one
 		s.MAC = get[net.HardwareAddr](c, prefix+"mac", nil)
@@ -306,7 +363,7 @@ func linkSpecs() []*Spec {
 			Name: "veth", Family: familyLinks, Returns: "(link, link)", Like: "ip link add NAME type veth peer name PEER",
 			Doc: "Makes a pair of virtual Ethernet interfaces, a cable (veth(4)): what is sent into one end comes out of the other. " +
 				"Each end is born in its namespace; peer_ns is ns unless given. Both are down unless up=True. " +
-				"Both ends get the mtu. A name that is left out is the next free eth0, eth1 … of the namespace.",
+				"Properties without peer_ are those of both ends, but for altname. A name that is left out is the next free eth0, eth1 … of the namespace.",
 			Params: append(append([]Param{
 				optional("name", tLinkName, "", "the first end's name"),
 				optional("peer", tLinkName, "", "the other end's name"),
@@ -375,21 +432,13 @@ func linkSpecs() []*Spec {
 			Name: "set_link", Family: familyLinks, Like: "ip link set LINK …",
 			Doc: "Changes properties of links, also the options of their kind, by the names that the constructor has (set_link(br0, stp=True)), " +
 				"and of a bond's port queue_id and prio. What is not given stays. master=False takes a port off its master.",
-			Params: []Param{
+			Params: append(append([]Param{
 				variadic("links", tLink, "what to change"),
 				keyword("mtu", tMTU, "", "in bytes"),
 				keyword("mac", tMAC, "", "the MAC address"),
-				keyword("alias", tString, "", "a text for people; \"\" removes it"),
-				keyword("altname", tString, "", "adds another name, up to 127 bytes"),
 				keyword("master", tMaster, "", "the bridge, bond or VRF to be a port of, or False"),
 				keyword("txqueuelen", tUint32, "", "in packets"),
-				keyword("group", tUint32, "", "the number of a group of links"),
-				keyword("promisc", tBool, "", "receive all frames"),
-				keyword("arp", tBool, "", "resolve addresses"),
-				keyword("multicast", tBool, "", "carry multicast"),
-				keyword("allmulticast", tBool, "", "receive all groups"),
-				{Name: "options", Type: tAny, Keywords: true, Doc: "options of the links' kind"},
-			},
+			}, changeParams()...), Param{Name: "options", Type: tAny, Keywords: true, Doc: "options of the links' kind"}),
 			Example: "br0 = bridge(\"br0\")\nset_link(br0, ageing_time=\"60s\", mtu=1400)\nexpect.eq((br0.ageing_time, br0.mtu), (60.0, 1400))\n" +
 				"a, b = veth(\"a\", \"b\")\nset_link(a, mtu=1400, alias=\"to the left\", altname=\"the-long-name-of-a\")\n" +
 				"expect.eq((a.mtu, a.alias, a.altnames), (1400, \"to the left\", [\"the-long-name-of-a\"]))",
@@ -407,13 +456,11 @@ var tMaster = &Type{Name: "a link, or False", Convert: func(c *Call, v starlark.
 }}
 
 func setLink(c *Call) (starlark.Value, error) {
-	change := lab.LinkChange{
-		MTU: pointer[int](c, "mtu"), MAC: get[net.HardwareAddr](c, "mac", nil), Alias: pointer[string](c, "alias"),
-		AltName: pointer[string](c, "altname"), TxQLen: pointer[int](c, "txqueuelen"), Group: pointer[int](c, "group"),
-		Promisc: pointer[bool](c, "promisc"), ARP: pointer[bool](c, "arp"), Multicast: pointer[bool](c, "multicast"),
-		AllMulti: pointer[bool](c, "allmulticast"), Master: get[*lab.Link](c, "master", nil),
-	}
+	change := c.change()
+	change.MTU, change.MAC, change.TxQLen = pointer[int](c, "mtu"), get[net.HardwareAddr](c, "mac", nil), pointer[int](c, "txqueuelen")
+	change.Master = get[*lab.Link](c, "master", nil)
 	change.NoMaster = c.Given("master") && change.Master == nil
+	change.Options = slices.Clip(change.Options) // each link adds its own
 	links := all[*lab.Link](c, "links")
 	changes := make([]lab.LinkChange, len(links))
 	for i, k := range links {

@@ -139,6 +139,9 @@ func marshal(v starlark.Value) ([]byte, error) {
 		fields := starlark.StringDict{}
 		for _, item := range v.Items() {
 			key, ok := starlark.AsString(item[0])
+			if n, isInt := item[0].(starlark.Int); isInt {
+				key, ok = n.String(), true // a map of priorities
+			}
 			if !ok {
 				return nil, fmt.Errorf("a key of a JSON object is a string, not %s", item[0].Type())
 			}

@@ -44,12 +44,16 @@ p, q = veth("p", "q", up=True)
 other = netns("other")
 filler = [veth(ns=other) for _ in range(3)]   # so that indexes differ
 
+def plain(v):
+    return {str(key): v[key] for key in v} if type(v) == "dict" else v
+
 def check(n, x, birth, attributes):
     if x.kind in ("vlan", "macvlan", "ipvlan", "macsec") or "dev=p" in birth:
         expect.eq(x.parent, p, birth)
     ns, before = x.ns, len(x.ns.links)
     shown = json.decode(exec_in(ns, "ip -j -d link show x").stdout)[0]["linkinfo"]
-    print(json.encode({"case": n, "attributes": {name: getattr(x, name) for name in attributes},
+    json.encode(x)
+    print(json.encode({"case": n, "attributes": {name: plain(getattr(x, name)) for name in attributes},
         "kind": shown["info_kind"], "info": shown.get("info_data", {})}))
     delete(x)
     expect.eq(len(ns.links), before - 1, birth)

@@ -69,6 +69,10 @@ func birth(e event.Event, prefix string, exact bool) []string {
 		case "netns": // the words before it read better side by side
 			netns = a.Value
 			continue
+		case "numtxqueues", "numrxqueues": // `ip` would give a veth one for each processor
+			if !exact && a.Value == "1" {
+				continue
+			}
 		case "index":
 			if !exact || a.Value == "0" {
 				continue
@@ -81,10 +85,6 @@ func birth(e event.Event, prefix string, exact bool) []string {
 		own = append(own, event.Arg{Key: key, Value: a.Value})
 	}
 	w := arguments(own)
-	if exact && e.Get("type") == "veth" {
-		// `ip` would give it one for each processor.
-		w = append(w, "numtxqueues", "1", "numrxqueues", "1")
-	}
 	if netns != "" {
 		w = append(w, "netns", netns)
 	}

@@ -33,7 +33,12 @@ func (l *Lab) AddLink(ctx context.Context, k *Kind, s LinkSpec, lower *Link, opt
 	if err := b.complete(l); err != nil {
 		return nil, err
 	}
-	late := b.takeLate()
+	if link, err := b.existing(); err != nil {
+		return nil, err
+	} else if link != nil {
+		return link, link.is(&b.LinkSpec, k, lower, options)
+	}
+	late, up := b.takeLate(), b.waits()
 	index := b.chooseIndex()
 	b.index = index
 	start := time.Now()
@@ -55,7 +60,11 @@ func (l *Lab) AddLink(ctx context.Context, k *Kind, s LinkSpec, lower *Link, opt
 	l.onUndo(link.Delete)
 	b.LinkSpec.emit(ctx, l)
 	link.resetLink(ctx)
-	if err := link.equip(ctx, b, late); err != nil {
+	err = link.equip(ctx, b, late)
+	if err == nil {
+		err = link.finish(ctx, &b.LinkSpec, up)
+	}
+	if err != nil {
 		_ = link.Delete(ctx)
 		return nil, err
 	}
@@ -106,6 +115,9 @@ func (b *birth) complete(l *Lab) error {
 	}
 	if err := b.kind.checkOptions(chosen{b.options, nil, b.lower}); err != nil {
 		return inOption(b.kind.Name, err)
+	}
+	if b.Exist && b.Name == "" {
+		return Usage("like \""+b.kind.Name+"0\"", "exist=True needs a name")
 	}
 	if err := b.nameAfter(b.kind); err != nil {
 		return err

@@ -43,6 +43,13 @@ func (k *Link) optionData(kind *Kind) ([]*nl.RtAttr, error) {
 	if len(body) < unix.SizeofIfInfomsg {
 		return nil, nil
 	}
+	if kind.isCommon() {
+		var list []*nl.RtAttr
+		for a, v := range attributes(body[unix.SizeofIfInfomsg:]) {
+			list = append(list, nl.NewRtAttr(a, slices.Clone(v)))
+		}
+		return list, nil
+	}
 	place := unix.IFLA_INFO_DATA
 	if kind.isPort() {
 		place = unix.IFLA_INFO_SLAVE_DATA
@@ -143,6 +150,14 @@ func (k *Kind) back(before []*nl.RtAttr, options []Chosen) []*nl.RtAttr {
 		if o.Change {
 			continue
 		}
+		if mode, ok := o.Value.(AddrGenMode); ok { // among others that are only told
+			for _, b := range before {
+				if v := mode.read(b.Data); b.Type == unix.IFLA_AF_SPEC && v != nil {
+					list = append(list, mode.attributes(o.attr, v)...)
+				}
+			}
+			continue
+		}
 		for _, a := range o.Value.attributes(o.attr, o.Given) {
 			kind := int(a.Type) &^ unix.NLA_F_NESTED
 			was := nl.NewRtAttr(int(a.Type), make([]byte, len(a.Data)))
@@ -172,6 +187,12 @@ func (k *Link) putOptions(kind *Kind, data []*nl.RtAttr) error {
 		return nil
 	}
 	r := setFlags(k.index, 0, 0)
+	if kind.isCommon() {
+		for _, a := range data {
+			r.AddData(a)
+		}
+		return k.ns.conn.do(r)
+	}
 	if !kind.isPort() {
 		r.AddData(kind.info(data))
 		return k.ns.conn.do(r)
@@ -185,7 +206,10 @@ func (k *Link) putOptions(kind *Kind, data []*nl.RtAttr) error {
 
 // changeArgs are a change in `ip`'s words, with what it wants to be said each time.
 func (k *Link) changeArgs(kind *Kind, options []Chosen, now map[string]any) []event.Arg {
-	args := []event.Arg{arg("dev", k.name), arg("type", kind.Name)}
+	args := []event.Arg{arg("dev", k.name)}
+	if !kind.isCommon() {
+		args = append(args, arg("type", kind.Name))
+	}
 	c := chosen{options: options}
 	var all []Chosen
 	for _, name := range kind.said {
@@ -217,7 +241,7 @@ func (k *Link) optionError(err error, kind *Kind, options []Chosen) error {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EPERM) && kind.Name == "bond":
 		hint = "down(link) first"
 	case errors.Is(err, unix.EOPNOTSUPP):
-		hint = "the kernel does not change that of a " + kind.Name + " that is there: make another link"
+		hint = "the kernel does not change that of a link of this kind"
 	}
 	return k.failed(err, hint, "set %s of %s", strings.Join(names, ", "), k)
 }

@@ -108,6 +108,9 @@ func (k *Link) Info() (*LinkInfo, error) {
 	info := parseLink(body)
 	k.name, k.mac, k.noARP = info.Name, info.MAC, info.Flags&unix.IFF_NOARP != 0
 	info.resolve(k.ns)
+	if len(body) > unix.SizeofIfInfomsg {
+		info.all = body[unix.SizeofIfInfomsg:]
+	}
 	return info, nil
 }
 

@@ -25,6 +25,12 @@ type LinkSpec struct {
 	Master *Link            // the bridge to be a port of, in the same namespace
 	Addrs  []AddrSpec
 	Up     bool
+	// TxQueues and RxQueues are how many it has; 0 for one.
+	TxQueues, RxQueues int
+	// More is what is changed after the birth, before the link comes up.
+	More LinkChange
+	// Exist takes a link of that name that is there, if it is as asked for.
+	Exist bool
 	// Ports are links that become ports of it.
 	Ports []*Link
 	// Carrier is the namespace that carries a tunnel's packets; nil for its own.
@@ -95,6 +101,12 @@ func (s *LinkSpec) head(index int, up bool) (*nl.IfInfomsg, []nl.NetlinkRequestD
 	if s.TxQLen >= 0 {
 		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(s.TxQLen))))
 	}
+	if s.TxQueues != 0 {
+		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, nl.Uint32Attr(uint32(s.TxQueues))))
+	}
+	if s.RxQueues != 0 {
+		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, nl.Uint32Attr(uint32(s.RxQueues))))
+	}
 	return msg, attrs
 }
 
@@ -142,6 +154,12 @@ func (s *LinkSpec) args(index int) []event.Arg {
 	if s.TxQLen >= 0 {
 		args = append(args, arg("txqueuelen", strconv.Itoa(s.TxQLen)))
 	}
+	if s.TxQueues != 0 {
+		args = append(args, arg("numtxqueues", strconv.Itoa(s.TxQueues)))
+	}
+	if s.RxQueues != 0 {
+		args = append(args, arg("numrxqueues", strconv.Itoa(s.RxQueues)))
+	}
 	return args
 }
 
@@ -151,10 +169,13 @@ func newLink() *nl.NetlinkRequest {
 }
 
 // AddVeth makes a veth pair (veth(4)), each end born in its namespace: nothing
-// is moved afterwards, which would cost forty times as much. Both ends have one
-// transmit and one receive queue, as one processor needs; `ip link` gives them
-// one for each processor.
+// is moved afterwards, which would cost forty times as much. Unless asked for more,
+// both ends have one transmit and one receive queue, as one processor needs; `ip
+// link` gives them one for each processor.
 func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) {
+	if a.Exist && (a.Name == "" || b.Name == "") {
+		return nil, nil, Usage(`like "eth0", "eth1"`, "exist=True needs the names of both ends")
+	}
 	_, err := a.complete(l)
 	if err != nil {
 		return nil, nil, err
@@ -168,6 +189,13 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 			return nil, nil, err
 		}
 	}
+	if ka, kb, err := existingVeth(&a, &b); err != nil || ka != nil {
+		return ka, kb, err
+	}
+	for _, s := range []*LinkSpec{&a, &b} {
+		s.TxQueues, s.RxQueues = max(s.TxQueues, 1), max(s.RxQueues, 1)
+	}
+	upA, upB := a.waits(), b.waits()
 	ia, ib := chooseVethIndexes(a.NS, b.NS)
 	start := time.Now()
 	err = l.bearVeth(&a, &b, &ia, &ib)
@@ -200,6 +228,14 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 	b.emit(ctx, l)
 	ka.resetLink(ctx)
 	kb.resetLink(ctx)
+	if err := ka.finish(ctx, &a, upA); err != nil {
+		_ = ka.Delete(ctx)
+		return nil, nil, err
+	}
+	if err := kb.finish(ctx, &b, upB); err != nil {
+		_ = ka.Delete(ctx)
+		return nil, nil, err
+	}
 	return ka, kb, nil
 }
 
@@ -346,9 +382,6 @@ func vethRequest(a, b *LinkSpec, ia, ib int) vethBirth {
 	if a.Master != nil {
 		r.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(a.Master.index))))
 	}
-	one := nl.Uint32Attr(1)
-	r.AddData(nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, one))
-	r.AddData(nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, one))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	data := info.AddRtAttr(unix.IFLA_INFO_DATA, nil)
@@ -358,8 +391,6 @@ func vethRequest(a, b *LinkSpec, ia, ib int) vethBirth {
 	for _, attr := range attrs {
 		peer.AddChild(attr)
 	}
-	peer.AddRtAttr(unix.IFLA_NUM_TX_QUEUES, one)
-	peer.AddRtAttr(unix.IFLA_NUM_RX_QUEUES, one)
 	r.AddData(info)
 	return vethBirth{r, peer}
 }

@@ -36,6 +36,8 @@ type LinkInfo struct {
 	// CarrierChanges counts how often the carrier came or went.
 	CarrierChanges int
 	Options        map[string]any // of the kind; int, bool, float64 (seconds), string or a list of these
+	RxQueues       int
+	all            []byte // the message's attributes, where it is kept
 	// PortOptions are those of the port that it is of its master, a bond.
 	PortOptions map[string]any
 	// PortState is a bridge port's STP state (RFC 1493): "disabled",
@@ -123,6 +125,8 @@ func parseLink(body []byte) *LinkInfo {
 			i.Group = int(u32(v))
 		case unix.IFLA_NUM_TX_QUEUES:
 			i.Queues = int(u32(v))
+		case unix.IFLA_NUM_RX_QUEUES:
+			i.RxQueues = int(u32(v))
 		case unix.IFLA_PROMISCUITY:
 			i.Promisc = u32(v) > 0
 		case unix.IFLA_QDISC:

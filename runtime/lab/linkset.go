@@ -56,19 +56,26 @@ func setMaster(index, master int) *nl.NetlinkRequest {
 	return r
 }
 
-// flagBits are the switches of `ip link set`. arp is the opposite of its flag.
-func (c *LinkChange) flagBits() (flags, change uint32, args []event.Arg) {
-	for _, f := range []struct {
-		name  string
-		value *bool
-		bit   uint32
-		not   bool
-	}{
+// linkSwitch is a switch of `ip link set`, a flag of the link or its opposite.
+type linkSwitch struct {
+	name  string
+	value *bool
+	bit   uint32
+	not   bool
+}
+
+func (c *LinkChange) switches() []linkSwitch {
+	return []linkSwitch{
 		{"promisc", c.Promisc, unix.IFF_PROMISC, false},
 		{"arp", c.ARP, unix.IFF_NOARP, true},
 		{"multicast", c.Multicast, unix.IFF_MULTICAST, false},
 		{"allmulticast", c.AllMulti, unix.IFF_ALLMULTI, false},
-	} {
+	}
+}
+
+// flagBits are the switches as flags, and in `ip`'s words.
+func (c *LinkChange) flagBits() (flags, change uint32, args []event.Arg) {
+	for _, f := range c.switches() {
 		if f.value == nil {
 			continue
 		}

@@ -134,16 +134,62 @@ func TestExplainedWithFallbackDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.WriteFile(setting, before, 0o644) })
-	var script string
-	for _, s := range builtins.Specs() {
-		if s.Name == "gre" || s.Name == "ip6tnl" {
-			script += strings.NewReplacer(`netns("a"), netns("b")`, `netns("`+s.Name+`a"), netns("`+s.Name+`b")`).Replace(s.Example) + "\n"
-		}
-	}
-	if o := run(t, script, binary, "-"); o.code != 0 { // loads the modules
+	if o := run(t, everyTunnel, binary, "-"); o.code != 0 { // loads the modules
 		t.Fatalf("exit status %d, want 0\n%s", o.code, o.stderr)
 	}
-	explained(t, script+"expect(\"gre0\" in root and \"ip6tnl0\" in root)\n")
+	explained(t, everyTunnel+"expect(\"gre0\" in root and \"ip6tnl0\" in root)\n")
+}
+
+// everyTunnel makes links of every kind that its modules may be missing for, with
+// options of every sort, and changes some. It is one lab, since each takes its time.
+const everyTunnel = `
+a, b = netns("a"), netns("b")
+p, q = veth("p", "q", ns=a, peer_ns=b, addr=["10.0.0.1/24", "fd00::1/64"], peer_addr="10.0.0.2/24", up=True)
+geneve("gnv", ns=a, id=1, remote="10.0.0.9", ttl="inherit", tos=16, df="set", dstport=7000, udpcsum=True, addr="10.9.0.1/24", up=True)
+geneve("gnv", ns=b, link_netns=a, id=2, remote="fd00::9", flowlabel=7, udp6zerocsumrx=True)
+gre("gre1", ns=a, local="10.0.0.1", remote="10.0.0.9", ttl=9, tos="inherit", key=5, seq=True, addr="10.8.0.1/24", up=True)
+gre("gre2", dev=p, ns=b, remote="10.0.0.8", ikey=6, okey="1.2.3.4", csum=True, pmtudisc=False, ignore_df=True, fwmark=3, up=True)
+gretap("tap1", ns=a, remote="10.0.0.9", okey=9, addr="10.7.0.1/24", up=True)
+erspan("ers1", ns=a, remote="10.0.0.9", key=5, seq=True, erspan=77)
+ip6gre("gre6", ns=a, local="fd00::1", remote="fd00::9", hoplimit=9, encaplimit="none", tclass=18, flowlabel="inherit", dscp="inherit", fwmark="inherit", allow_localremote=True, up=True)
+ip6gretap("tap6", ns=a, remote="fd00::9", key=3, tclass="inherit", up=True)
+ip6erspan("ers6", ns=a, remote="fd00::9", key=5, seq=True, erspan_ver=2, erspan_dir="egress", erspan_hwid=7)
+ipip("tun1", ns=a, dev=p, mode="mplsip", remote="10.0.0.9", local="10.0.0.1", ttl=4)
+s = sit("sit1", ns=a, local="10.0.0.1", sixrd_prefix="2001:db8::/32", sixrd_relay_prefix="10.0.0.0/8")
+t = ip6tnl("tun6", ns=a, mode="ipip6", remote="fd00::9", local="fd00::1", encaplimit=7, tclass=255, addr="10.6.0.1/24", up=True)
+v = vti("vti1", ns=a, local="10.0.0.1", remote="10.0.0.9", ikey=5, okey=6)
+vti6("vti6", ns=a, local="fd00::1", remote="fd00::9", key=5)
+x = xfrm("ipsec0", dev=p, if_id=42)
+nlmon("nlmon0", ns=a, up=True)
+p1, q1 = veth("p1", "q1", ns=a)
+p2, q2 = veth("p2", "q2", ns=a)
+b1 = bond("bond1", ns=a, mode="active-backup", miimon="100ms", updelay="200ms", primary=p2, ports=[p1, p2], fail_over_mac="active", num_grat_arp=3, arp_all_targets="all")
+bond("bond2", ns=a, arp_interval="100ms", arp_ip_target=["10.0.0.2", "10.0.0.3"], ns_ip6_target="fd00::2", packets_per_slave=3)
+bond("bond3", ns=a, mode="802.3ad", xmit_hash_policy="layer3+4", lacp_rate="fast", ad_select="count", ad_user_port_key=7, ad_actor_system="02:00:00:00:00:09")
+br0 = bridge("br0", ns=a, group_address="01:80:c2:00:00:05", no_linklocal_learn=True, mcast_querier=True, mcast_query_interval="20s", mcast_hash_max=512, mcast_igmp_version=3)
+vx = vxlan("vx1", ns=a, id=5, remote="10.0.0.9", remcsumtx=True, tos=16)
+vxlan("vx2", ns=a, external=True, vnifilter=True, dstport=4790)
+vl = vlan("vlan7", parent=p, id=7, ingress_qos_map={3: 5, 1: 2}, egress_qos_map={6: 7})
+m = macvlan("mv", parent=p, mode="source", macaddr=["02:00:00:00:00:09", "02:00:00:00:00:08"])
+set_link(br0, stp=True, ageing_time="30s", mtu=1400)
+set_link(p1, queue_id=3, prio=-7)
+set_link(b1, primary=p1, resend_igmp=4)
+set_link(vx, remote="10.0.0.8", ageing="90s")
+set_link(a["gre1"], tos=8, key=False)
+set_link(a["gnv"], ttl=3)
+set_link(t, hoplimit=3, tclass="inherit")
+set_link(s, tos="inherit")
+set_link(v, okey=9)
+set_link(x, if_id=43)
+set_link(vl, gvrp=True)
+set_link(m, macaddr_del="02:00:00:00:00:08")
+`
+
+// TestExplainedTunnels proves all kinds of links at once.
+func TestExplainedTunnels(t *testing.T) {
+	needs(t, "iproute2", "ip", "bridge")
+	needs(t, "util-linux", "unshare", "mount")
+	explained(t, everyTunnel)
 }
 
 // explained compares the lab of a script with that of its explanation.
