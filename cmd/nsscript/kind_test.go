@@ -60,7 +60,8 @@ def check(n, x, birth, attributes):
 `
 
 // TestKinds holds every kind of link with its options against what `ip` reads, in
-// the parent's namespace and in another, in one lab for each kind.
+// the parent's namespace and, the first of each kind, in another, in one lab for each
+// kind.
 func TestKinds(t *testing.T) {
 	labtest.Need(t, "iproute2")
 	kinds := map[string][]kindCase{}
@@ -75,8 +76,14 @@ func TestKinds(t *testing.T) {
 func checkKinds(t *testing.T, cases []kindCase) {
 	t.Helper()
 	script := checkLink
+	links := 0
 	for n, c := range cases {
-		script += c.script(n, "") + c.script(n, ", ns=other")
+		script += c.script(n, "")
+		links++
+		if n == 0 || strings.Contains(c.make, "dev=p") { // a move takes the kernel its time
+			script += c.script(n, ", ns=other")
+			links++
+		}
 	}
 	o := finish(t, nsscript(t, "-q", scriptFile(t, script)))
 	if o.code == exitCannot && strings.Contains(o.stderr, "no links of kind") {
@@ -86,8 +93,8 @@ func checkKinds(t *testing.T, cases []kindCase) {
 		t.Fatalf("exit status %d\n%s\n%s", o.code, o.stderr, o.stdout)
 	}
 	lines := strings.Split(strings.TrimSpace(o.stdout), "\n")
-	if len(lines) != 2*len(cases) {
-		t.Fatalf("%d links were checked, not %d", len(lines), 2*len(cases))
+	if len(lines) != links {
+		t.Fatalf("%d links were checked, not %d", len(lines), links)
 	}
 	for _, line := range lines {
 		got := decoded(t, line).(map[string]any)
