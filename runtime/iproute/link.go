@@ -58,6 +58,7 @@ func linkAdd(e event.Event, exact bool) []command {
 func birth(e event.Event, prefix string, exact bool) []string {
 	var own []event.Arg
 	var netns string
+	queues := false
 	for _, a := range e.Args {
 		key, ok := strings.CutPrefix(a.Key, prefix)
 		if !ok || strings.Contains(key, " ") {
@@ -69,10 +70,11 @@ func birth(e event.Event, prefix string, exact bool) []string {
 		case "netns": // the words before it read better side by side
 			netns = a.Value
 			continue
-		case "numtxqueues", "numrxqueues": // `ip` would give a veth one for each processor
+		case "numtxqueues", "numrxqueues":
 			if !exact && a.Value == "1" {
 				continue
 			}
+			queues = true
 		case "index":
 			if !exact || a.Value == "0" {
 				continue
@@ -85,6 +87,10 @@ func birth(e event.Event, prefix string, exact bool) []string {
 		own = append(own, event.Arg{Key: key, Value: a.Value})
 	}
 	w := arguments(own)
+	if exact && !queues && e.Get("type") == "veth" {
+		// `ip` would give it one for each processor.
+		w = append(w, "numtxqueues", "1", "numrxqueues", "1")
+	}
 	if netns != "" {
 		w = append(w, "netns", netns)
 	}
