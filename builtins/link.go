@@ -114,7 +114,7 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 	}
 	if name == "qdiscs" {
 		qdiscs, err := l.link.Qdiscs()
-		return l.env.qdiscRows(qdiscs), err
+		return recordRows(l.env, qdiscs, l.env.qdisc), err
 	}
 	if name == "state" || name == "flags" || name == "carrier" {
 		l.env.Lab.Settle(l.env.Ctx) // after up(), the kernel needs a moment

@@ -8,19 +8,15 @@ import (
 	"nsscript/runtime/lab"
 )
 
-// qdiscRows are queueing disciplines, a line each.
-func (env *Env) qdiscRows(list []*lab.Qdisc) *starlark.List {
-	var items []starlark.Value
-	for _, q := range list {
-		options := starlark.NewDict(len(q.Options))
-		for _, o := range q.Options {
-			_ = options.SetKey(starlark.String(o.Name), env.qdiscOption(o.Value)) // a string has a hash
-		}
-		items = append(items, record("qdisc", q.String(), q,
-			field{"kind", starlark.String(q.Kind)}, field{"handle", starlark.String(q.Handle)}, field{"parent", starlark.String(q.Parent)},
-			field{"options", options}))
+// qdisc is a queueing discipline.
+func (env *Env) qdisc(q *lab.Qdisc) *Record {
+	options := starlark.NewDict(len(q.Options))
+	for _, o := range q.Options {
+		_ = options.SetKey(starlark.String(o.Name), env.qdiscOption(o.Value)) // a string has a hash
 	}
-	return env.lineRows(items)
+	return record("qdisc", q.String(), q,
+		field{"kind", starlark.String(q.Kind)}, field{"handle", starlark.String(q.Handle)}, field{"parent", starlark.String(q.Parent)},
+		field{"options", options})
 }
 
 // qdiscOption is an option's value as scripts have it.

@@ -121,6 +121,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(nexthopSpecs, "nexthop", "nexthop_buckets"),
 		newFamily(ruleSpecs, "rule"),
 		newFamily(sysctlSpecs, "sysctl", "flush"),
+		newFamily(stateSpecs, "state", "diff"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
 		newFamily(pingSpecs, "ping"),
 		newFamily(radvdSpecs, "radvd"),

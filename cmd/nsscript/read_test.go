@@ -9,31 +9,35 @@ import (
 // TestSockets holds ns.sockets against what `ss` lists, with listening, connected and
 // unconnected sockets of both families, bound to a link, and of another process.
 func TestSockets(t *testing.T) {
-	labtest.Need(t, "ss", "python3", "ipv6")
+	labtest.Need(t, "ss", "perl", "ipv6")
 	runs(t, exitOK, nsscript(t, scriptFile(t, `
 a, b = netns("a"), netns("b")
 la, lb = veth("eth0", "eth0", ns=a, peer_ns=b, addr=["10.0.0.1/24", "fd00::1/64"], peer_addr=["10.0.0.2/24", "fd00::2/64"], up=True)
 up(a["lo"])
-server = spawn(a, ["python3", "-u", "-c", '''
-import socket, time
-def make(family, kind, where, dev=None, listen=True):
-    s = socket.socket(family, kind)
-    if dev: s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, dev)
-    s.bind(where)
-    if kind == socket.SOCK_STREAM and listen: s.listen(5)
-    return s
-four, six, tcp, udp = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
-keep = [make(four, tcp, ("10.0.0.1", 80)), make(six, tcp, ("::", 443)), make(four, udp, ("0.0.0.0", 53)),
-    make(six, udp, ("fd00::1", 54)), make(four, udp, ("0.0.0.0", 67), b"eth0")]
-c = socket.create_connection(("10.0.0.1", 80)); keep.append(c); keep.append(keep[0].accept()[0])
-u = socket.socket(four, udp); u.connect(("10.0.0.2", 9)); keep.append(u)
-print("ready")
-time.sleep(600)
+server = spawn(a, ["perl", "-e", '''
+use strict; use Socket qw(:DEFAULT :addrinfo inet_pton pack_sockaddr_in6 AF_INET6);
+sub make {
+    my ($family, $kind, $where, $dev) = @_;
+    socket(my $s, $family, $kind, 0) or die "socket: $!";
+    if ($dev) { setsockopt($s, SOL_SOCKET, 25, $dev) or die "SO_BINDTODEVICE: $!"; }
+    bind($s, $where) or die "bind: $!";
+    if ($kind == SOCK_STREAM) { listen($s, 5) or die "listen: $!"; }
+    return $s;
+}
+my $any6 = chr(0) x 16;
+my $own6 = inet_pton(AF_INET6, "fd00::1");
+my $www = make(AF_INET, SOCK_STREAM, pack_sockaddr_in(80, inet_aton("10.0.0.1")));
+my @keep = ($www, make(AF_INET6, SOCK_STREAM, pack_sockaddr_in6(443, $any6)),
+    make(AF_INET, SOCK_DGRAM, pack_sockaddr_in(53, INADDR_ANY)), make(AF_INET6, SOCK_DGRAM, pack_sockaddr_in6(54, $own6)),
+    make(AF_INET, SOCK_DGRAM, pack_sockaddr_in(67, INADDR_ANY), "eth0"));
+socket(my $client, AF_INET, SOCK_STREAM, 0) or die;
+connect($client, pack_sockaddr_in(80, inet_aton("10.0.0.1"))) or die "connect: $!";
+accept(my $served, $www) or die "accept: $!";
+socket(my $u, AF_INET, SOCK_DGRAM, 0) or die;
+connect($u, pack_sockaddr_in(9, inet_aton("10.0.0.2"))) or die "connect: $!";
+$| = 1; print "ready\n";
+sleep 600;
 '''], ready="ready", timeout="50s")
-
-def shown(text, dev=""):
-    "an address of ss as ours: *:443 is [::]:443, a name is a link that it is bound to"
-    return text.replace("*:443", "[::]:443")
 
 def theirs():
     rows = []
@@ -60,7 +64,7 @@ expect.eq(json.decode(json.encode(a.sockets))[0]["proto"], "tcp")
 
 // TestConntrack holds ns.conntrack against what `conntrack` lists.
 func TestConntrack(t *testing.T) {
-	labtest.Need(t, "conntrack", "nft", "python3", "ipv6")
+	labtest.Need(t, "conntrack", "nft", "ipv6")
 	o := finish(t, nsscript(t, scriptFile(t, `
 a, r, b = netns("a"), netns("r"), netns("b")
 veth("eth0", "a0", ns=a, peer_ns=r, addr=["10.0.0.2/24", "fd00::2/64"], peer_addr=["10.0.0.1/24", "fd00::1/64"], up=True)
@@ -88,20 +92,9 @@ table inet t {
 ''')
 require.reachable(a, "10.0.1.2")
 require.reachable(a, "fd01::2")
-spawn(b, ["python3", "-u", "-c", '''
-import socket, time
-s = socket.create_server(("10.0.1.2", 80))
-print("ready")
-keep = [s, s.accept()]
-time.sleep(600)
-'''], ready="ready", timeout="50s")
-spawn(a, ["python3", "-u", "-c", '''
-import socket, time
-socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("10.0.1.2", 9))
-keep = socket.create_connection(("10.0.1.2", 80))
-print("ready")
-time.sleep(600)
-'''], ready="ready", timeout="50s")
+tcp_server(b, 80)
+expect(tcp(a, "10.0.1.2:80", send="x").ok)
+expect(not udp(a, "10.0.1.2:9", send="x", timeout="100ms").ok)
 
 def theirs():
     rows = []
@@ -126,14 +119,14 @@ expect.eq(len(ours()), 4)
 ping_ = [c for c in r.conntrack if c.proto == "icmp"][0]
 expect.eq((ping_.src, ping_.dst, ping_.icmp_type, ping_.icmp_code, ping_.sport, ping_.mark, ping_.state), ("10.0.0.2", "10.0.1.2", 8, 0, None, 7, None))
 expect(ping_.timeout > 0 and ping_.timeout <= 30)
-udp = [c for c in r.conntrack if c.proto == "udp"][0]
-expect.eq((udp.dport, udp.reply.sport, udp.reply.src), (9, 9, "10.0.1.2"))
-tcp = [c for c in r.conntrack if c.proto == "tcp"][0]
-expect.eq((tcp.dst, tcp.dport, tcp.reply.dst, tcp.state), ("10.0.1.2", 80, "10.0.1.1", "established"))
-expect.eq(tcp.status, ["assured", "snat"])
-delete(udp)
+udp_ = [c for c in r.conntrack if c.proto == "udp"][0]
+expect.eq((udp_.dport, udp_.reply.sport, udp_.reply.src), (9, 9, "10.0.1.2"))
+tcp_ = [c for c in r.conntrack if c.proto == "tcp"][0]
+expect.eq((tcp_.dst, tcp_.dport, tcp_.reply.dst, tcp_.status), ("10.0.1.2", 80, "10.0.1.1", ["assured", "snat"]))
+expect.contains(["fin_wait", "close_wait", "last_ack", "time_wait", "close"], tcp_.state)
+delete(udp_)
 expect.eq([c.proto for c in r.conntrack if c.proto == "udp"], [])
-expect.fails(lambda: delete(udp), "is no longer tracked")
+expect.fails(lambda: delete(udp_), "is no longer tracked")
 expect.eq(json.decode(json.encode(r.conntrack))[0]["mark"], 7)
 flush(r, "conntrack")
 expect.eq(r.conntrack, [])

@@ -41,7 +41,7 @@ func Families() []string {
 var nouns = map[string]string{
 	Link: "links of kind %s", Qdisc: "qdisc %s", Filter: "filter %s", Match: "extended match %s", Action: "action %s",
 	Table: "tables of nft of family %s", Chain: "chains of nft of type %s", Expression: "expression %s of nft",
-	Conntrack: "%s", Bridge: "%s in bridges", Routing: "%s", Encap: "encapsulation %s of routes", IPsec: "%s",
+	Conntrack: "%s", Bridge: "%s in bridges", Routing: "%s", Encap: "routes with encap %s", IPsec: "%s",
 	Socket: "%s sockets", Diag: "list of %s sockets", Congestion: "TCP congestion control %s",
 }
 

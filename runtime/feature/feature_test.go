@@ -52,12 +52,6 @@ type witness struct {
 }
 
 var witnesses = []witness{
-	{Link, "ip", nil, func(name string) string {
-		if name == "tun" || name == "tap" {
-			return "tuntap add x mode " + name
-		}
-		return "link add x type " + name
-	}, []string{"link del x"}, []string{"Unknown device type", "Operation not supported", "open: No such file"}},
 	{Qdisc, "tc", nil, func(name string) string {
 		if name == "ingress" || name == "clsact" {
 			return "qdisc add dev lo " + name
@@ -113,6 +107,13 @@ var witnesses = []witness{
 		family, _, _ := strings.Cut(how, " ")
 		return fmt.Sprintf("add table %s t; add chain %s t c; add rule %s", family, family, how)
 	}, nil, []string{"No such file", "not supported"}},
+	// The last: some kinds bring a device to every namespace that is made from then on.
+	{Link, "ip", nil, func(name string) string {
+		if name == "tun" || name == "tap" {
+			return "tuntap add x-" + name + " mode " + name
+		}
+		return "link add x-" + name + " type " + name
+	}, nil, []string{"Unknown device type", "Operation not supported", "open: No such file"}},
 }
 
 // run tries what the witness knows of, in a namespace of its own, and returns what the

@@ -94,7 +94,7 @@ func (p *prober) multipath(*Feature) error {
 }
 
 // encapTypes are LWTUNNEL_ENCAP_* of include/uapi/linux/lwtunnel.h.
-var encapTypes = map[string]uint16{"mpls": 1, "ip": 2, "ila": 3, "ip6": 4, "seg6": 5, "bpf": 6, "seg6local": 7, "rpl": 8, "ioam6": 9}
+var encapTypes = map[string]uint16{"mpls": 1, "ip": 2, "ila": 3, "ip6": 4, "seg6": 5, "bpf": 6, "seg6local": 7, "rpl": 8, "ioam6": 9, "xfrm": 10}
 
 // encap asks for a route with the type alone, of which the kernel looks whether it
 // knows it.

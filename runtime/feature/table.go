@@ -33,6 +33,7 @@ func makeTable() []*Feature {
 	add(Routing, (*prober).rules4, [3]string{"policy routing of IPv4", "IP_MULTIPLE_TABLES", ""})
 	add(Routing, (*prober).rules6, [3]string{"policy routing of IPv6", "IPV6_MULTIPLE_TABLES", ""})
 	add(Routing, (*prober).multipath, [3]string{"multipath routing", "IP_ROUTE_MULTIPATH", ""})
+	add(Routing, (*prober).unasked, [3]string{"realms of routes", "IP_ROUTE_CLASSID", ""}) // which a kernel without drops silently
 	add(Routing, (*prober).nexthops, [3]string{"nexthop objects", "INET", ""})
 	add(Routing, file("/proc/thread-self/net/ip_mr_vif"), [3]string{"multicast routing of IPv4", "IP_MROUTE", ""})
 	add(Routing, file("/proc/thread-self/net/ip6_mr_vif"), [3]string{"multicast routing of IPv6", "IPV6_MROUTE", ""})
@@ -79,7 +80,7 @@ var links = [][3]string{
 var encaps = [][3]string{
 	{"mpls", "MPLS_IPTUNNEL", "mpls_iptunnel"}, {"ip", "LWTUNNEL", ""}, {"ip6", "LWTUNNEL", ""}, {"ila", "IPV6_ILA", "ila"},
 	{"seg6", "IPV6_SEG6_LWTUNNEL", ""}, {"seg6local", "IPV6_SEG6_LWTUNNEL", ""}, {"bpf", "LWTUNNEL_BPF", ""},
-	{"rpl", "IPV6_RPL_LWTUNNEL", ""}, {"ioam6", "IPV6_IOAM6_LWTUNNEL", ""},
+	{"rpl", "IPV6_RPL_LWTUNNEL", ""}, {"ioam6", "IPV6_IOAM6_LWTUNNEL", ""}, {"xfrm", "XFRM_INTERFACE", "xfrm_interface"},
 }
 
 // qdiscs leaves out pfifo, bfifo, pfifo_fast, mq and noqueue, which all kernels with

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/feature"
 )
 
 // Encap is what a route or nexthop object puts around packets, or does to them: a
@@ -54,22 +56,21 @@ type encapKind struct {
 	number uint16 // LWTUNNEL_ENCAP_* of include/uapi/linux/lwtunnel.h
 	parse  func(*encapWords) error
 	show   func(ns *Namespace, data []byte) string
-	config string // what a kernel needs for it
 }
 
 // encapKinds are made when the first one is asked for.
 func encapKinds() []encapKind {
 	return []encapKind{
-		{"mpls", 1, parseMPLSEncap, showMPLSEncap, "CONFIG_MPLS_IPTUNNEL (module mpls_iptunnel)"},
-		{"ip", 2, parseIPEncap, showIPEncap, "CONFIG_LWTUNNEL"},
-		{"ila", 3, parseILA, showILA, "CONFIG_IPV6_ILA (module ila)"},
-		{"ip6", 4, parseIPEncap, showIPEncap, "CONFIG_LWTUNNEL"},
-		{"seg6", 5, parseSeg6, showSeg6, "CONFIG_IPV6_SEG6_LWTUNNEL"},
-		{"bpf", 6, parseBPFEncap, showBPFEncap, "CONFIG_LWTUNNEL_BPF"},
-		{"seg6local", 7, parseSeg6Local, showSeg6Local, "CONFIG_IPV6_SEG6_LWTUNNEL"},
-		{"rpl", 8, parseRPL, showRPL, "CONFIG_IPV6_RPL_LWTUNNEL"},
-		{"ioam6", 9, parseIOAM6, showIOAM6, "CONFIG_IPV6_IOAM6_LWTUNNEL"},
-		{"xfrm", 10, parseXFRMEncap, showXFRMEncap, "CONFIG_XFRM_INTERFACE (module xfrm_interface) of a kernel since 6.1"},
+		{"mpls", 1, parseMPLSEncap, showMPLSEncap},
+		{"ip", 2, parseIPEncap, showIPEncap},
+		{"ila", 3, parseILA, showILA},
+		{"ip6", 4, parseIPEncap, showIPEncap},
+		{"seg6", 5, parseSeg6, showSeg6},
+		{"bpf", 6, parseBPFEncap, showBPFEncap},
+		{"seg6local", 7, parseSeg6Local, showSeg6Local},
+		{"rpl", 8, parseRPL, showRPL},
+		{"ioam6", 9, parseIOAM6, showIOAM6},
+		{"xfrm", 10, parseXFRMEncap, showXFRMEncap},
 	}
 }
 
@@ -125,12 +126,10 @@ func (ns *Namespace) readEncap(number int, data []byte) *Encap {
 
 // missing says that the kernel lacks the kind, if that is what it answered.
 func (e *Encap) missing(err error) error {
-	words := strings.ToLower(kernelError(err, "", "").Words)
-	if e == nil || !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(words, "lwt") && !strings.Contains(words, "encap") {
+	if e == nil || !errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
-	return &Error{Op: "this kernel has no routes with encap " + e.kind.name, Kind: KindMissing, Err: unwrapErrno(err),
-		Words: kernelError(err, "", "").Words, Hint: "it needs " + e.kind.config}
+	return missing(err, feature.Encap, e.kind.name)
 }
 
 // encapWords are the words of an encapsulation that are to be read yet, and the

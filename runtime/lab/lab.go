@@ -72,9 +72,10 @@ type Lab struct {
 	lasting []string // what cannot be undone, in words
 	claimed map[string]bool
 
-	resets     func() []setting // sysctls that a new namespace must get
-	linkResets func() []setting // and a new link in it
-	begin      func()           // gives the root what a booted machine has, once
+	usual      map[string]string // sysctls of a new namespace by path, once they were read
+	resets     func() []setting  // sysctls that a new namespace must get
+	linkResets func() []setting  // and a new link in it
+	begin      func()            // gives the root what a booted machine has, once
 }
 
 // New makes a lab whose root is the calling process's network namespace. In a

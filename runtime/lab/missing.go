@@ -10,9 +10,13 @@ func missing(err error, family, name string) error {
 	if f == nil {
 		return nil
 	}
-	found := f.Check()
-	if found.Status != feature.Missing {
+	if found := f.Check(); found.Status != feature.Missing {
 		return nil
 	}
-	return &Error{Op: f.Lacking(), Kind: KindMissing, Err: unwrapErrno(err), Hint: found.Advice}
+	return lacks(err, f)
+}
+
+// lacks says that the kernel has no such feature, and what to do.
+func lacks(err error, f *feature.Feature) error {
+	return &Error{Op: f.Lacking(), Kind: KindMissing, Err: unwrapErrno(err), Hint: f.Check().Advice}
 }

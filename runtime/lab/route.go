@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/feature"
 )
 
 // Hop is one next hop of a route.
@@ -167,7 +169,7 @@ func (r *Route) forgotten(ctx context.Context, made *Route) error {
 		return nil
 	}
 	_ = made.Delete(ctx)
-	return &Error{Op: "this kernel has no realms of routes", Kind: KindMissing, Hint: "it needs CONFIG_IP_ROUTE_CLASSID"}
+	return lacks(unix.EOPNOTSUPP, feature.Find(feature.Routing, "realms of routes"))
 }
 
 func (r *Route) closeEncaps() {
@@ -185,8 +187,9 @@ func (r *Route) refused(err error) error {
 		}
 	}
 	if r.Label != nil && errors.Is(err, unix.EOPNOTSUPP) {
-		return &Error{Op: "this kernel has no MPLS", Kind: KindMissing, Err: unwrapErrno(err),
-			Hint: "it needs CONFIG_MPLS_ROUTING (module mpls_router): modprobe mpls_router, or a kernel that has it"}
+		if e := missing(err, feature.Routing, "MPLS"); e != nil {
+			return e
+		}
 	}
 	return kernelError(err, r.hint(err), "add route %s%s", r, where(r.NS))
 }
