@@ -139,7 +139,7 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 	case "kind":
 		return text(info.Kind)
 	case "mac":
-		return text(info.MAC.String())
+		return text(info.Address())
 	case "mtu":
 		return starlark.MakeInt(info.MTU)
 	case "up":

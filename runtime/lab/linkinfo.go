@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -62,6 +63,18 @@ func (i *LinkInfo) Up() bool { return i.Flags&unix.IFF_UP != 0 }
 // Ethernet tells whether its packets have an Ethernet header.
 func (i *LinkInfo) Ethernet() bool {
 	return i.Hardware == unix.ARPHRD_ETHER || i.Hardware == unix.ARPHRD_LOOPBACK
+}
+
+// Address is the link-layer address as `ip` writes it: of a tunnel that has an IP
+// address for one, that (ll_addr_n2a in iproute2's lib/ll_addr.c).
+func (i *LinkInfo) Address() string {
+	switch i.Hardware {
+	case unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT, unix.ARPHRD_IPGRE, unix.ARPHRD_IP6GRE:
+		if ip, ok := netip.AddrFromSlice(i.MAC); ok {
+			return ip.String()
+		}
+	}
+	return i.MAC.String()
 }
 
 // Runs tells whether the layers above know of the carrier. A new link's state is
@@ -219,5 +232,5 @@ func (i *LinkInfo) FlagNames() []string {
 
 // Brief is the link's line in `ip -br link`.
 func (i *LinkInfo) Brief(name string) []string {
-	return []string{name, strings.ToUpper(i.State), i.MAC.String(), "<" + strings.Join(i.FlagNames(), ",") + ">"}
+	return []string{name, strings.ToUpper(i.State), i.Address(), "<" + strings.Join(i.FlagNames(), ",") + ">"}
 }

@@ -184,6 +184,26 @@ var mutants = map[string][]mutant{
 		{name: "a default for all", old: "# The rules choose", new: "route(r, \"default\", via = \"192.0.2.2\")\n# The rules choose"},
 		{name: "other rule deleted", old: "x.table == 102][0]", new: "x.table == 101][0]"},
 	},
+	"bond.star": {
+		{name: "one cable", old: "    set_link(end, master = bond0)", new: "    end.name == \"eth1\" or set_link(end, master = bond0)"},
+		{name: "carrier not watched", old: `miimon = "20ms", `, new: ""},
+		{name: "other cable cut", old: "down(ports[0][1])", new: "down(ports[1][1])"},
+		{name: "another mode", old: `mode = "active-backup"`, new: `mode = "broadcast"`},
+	},
+	"gre.star": {
+		{name: "another key", old: `remote = "2001:db8:b::1", key = 7`, new: `remote = "2001:db8:b::1", key = 9`},
+		{name: "not forwarded", old: `router("middle")`, new: `host("middle")`},
+		{name: "an MTU of its own", old: `addr = ["10.4.0.1/30"`, new: `mtu = 1400, addr = ["10.4.0.1/30"`},
+		{name: "keys agree", old: "key = 8", new: "key = 7"},
+	},
+	"vrf.star": {
+		{name: "one table", old: `("blue", 20)):
+    v =`, new: `("blue", 20)):
+    table = 10
+    v =`},
+		{name: "no VRF for one", old: "name = \"%s-%d\" % (color, i))\n", new: "name = \"%s-%d\" % (color, i))\n        i == 2 and set_link(r[\"%s-%d\" % (color, i)], master = False)\n"},
+		{name: "stays", old: `set_link(r["red-2"], master = False)`, new: "pass"},
+	},
 	"ecmp.star": {
 		{name: "hashed by addresses alone", old: `fib_multipath_hash_policy", 1)`, new: `fib_multipath_hash_policy", 0)`},
 		{name: "weights swapped", old: "weight = first", new: "weight = 57 - first"},
@@ -667,6 +687,9 @@ func routeOf(r object) object {
 		mtu, advmss = anyOf(m["mtu"], mtu), anyOf(m["advmss"], advmss)
 	}
 	flags, _ := r["flags"].([]any)
+	if r["metric"] == 0.0 {
+		r["metric"] = nil
+	}
 	return object{
 		"dst": r["dst"], "via": r["gateway"], "dev": r["dev"], "metric": r["metric"], "table": tableOf(r["table"]), "type": r["type"],
 		"proto": r["protocol"], "scope": r["scope"], "src": r["prefsrc"], "mtu": mtu, "advmss": advmss,
