@@ -118,9 +118,10 @@ func (c *Capture) MarshalJSON() ([]byte, error) { return marshalLive(c) }
 // by who reads, and never while packets arrive. A packet that makes it fail is none of
 // the capture's; the next reading goes on behind it.
 func (c *Capture) update() error {
-	for _, f := range c.capture.Frames(c.judged) {
+	for frames := c.capture.Frames(0); c.judged < len(frames); {
+		// Counted first: where may wait, and let another function come here.
+		p := c.env.captured(c.capture, frames[c.judged])
 		c.judged++
-		p := c.env.captured(c.capture, f)
 		ok, err := c.where.holds(c.env.NewThread, p)
 		if err != nil {
 			return err
@@ -352,6 +353,7 @@ func (c *Call) firstPacket(cap *Capture, timeout time.Duration) (*Packet, error)
 	defer cancel()
 	w := get[*where](c, "where", nil)
 	same := func(string) *starlark.Thread { return c.Thread }
+	more := true
 	for next := 0; ; {
 		if err := cap.update(); err != nil {
 			return nil, err
@@ -361,12 +363,13 @@ func (c *Call) firstPacket(cap *Capture, timeout time.Duration) (*Packet, error)
 				return cap.packets[next], err
 			}
 		}
-		more, known := false, cap.judged
-		c.Blocking(func() { more = cap.capture.Wait(ctx, known) })
-		if !more {
-			if c.Ctx.Err() != nil {
-				return nil, context.Cause(c.Ctx)
-			}
+		switch {
+		case more:
+			known := cap.judged
+			c.Blocking(func() { more = cap.capture.Wait(ctx, known) })
+		case c.Ctx.Err() != nil:
+			return nil, context.Cause(c.Ctx)
+		default: // and what others were judging meanwhile has been looked at
 			return nil, nil
 		}
 	}
