@@ -86,6 +86,10 @@ func TestPingSockets(t *testing.T) {
 	}
 
 	all()
+	if list, err := last.Sockets(); err != nil || len(list) > 0 {
+		t.Errorf("a list of sockets has %v, %v", list, err)
+	}
+	all()
 	before, _, err := hub.Links()
 	if err == nil {
 		err = last.Delete(ctx)

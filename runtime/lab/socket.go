@@ -44,6 +44,7 @@ var diagProtos = []struct {
 // Sockets lists the namespace's TCP, UDP and raw sockets, ordered by protocol and
 // addresses. A kernel that does not tell of raw sockets has none in the list.
 func (ns *Namespace) Sockets() ([]*Socket, error) {
+	ns.lab.closePingSockets()
 	var all []*Socket
 	err := ns.netlink(unix.NETLINK_SOCK_DIAG, func(c *conn) error {
 		for _, p := range diagProtos {
