@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -26,7 +27,16 @@ func (env *Env) address(a *lab.Address) *Record {
 		field{"cidr", starlark.String(a.Prefix().String())}, field{"network", starlark.String(a.Prefix().Masked().String())},
 		field{"family", starlark.String(family)}, field{"link", env.link(a.Link)},
 		field{"scope", starlark.String(lab.ScopeName(a.Scope))}, field{"broadcast", addrText(a.Broadcast)},
-		field{"peer", addrText(a.Peer)}, field{"label", text(a.Label)}, field{"flags", strs(a.Flags)})
+		field{"peer", addrText(a.Peer)}, field{"label", text(a.Label)}, field{"flags", strs(a.Flags)},
+		field{"metric", number(a.Metric)}, field{"proto", number(a.Proto)}, field{"valid", lifetime(a.Valid)}, field{"preferred", lifetime(a.Preferred)})
+}
+
+// lifetime is what is left of one in seconds, None for one that does not end.
+func lifetime(left uint32) starlark.Value {
+	if left == math.MaxUint32 {
+		return starlark.None
+	}
+	return starlark.Float(left)
 }
 
 // addrRows are addresses as `ip -br addr` prints them: a line for each link.
@@ -73,12 +83,19 @@ func addrSpecs() []*Spec {
 		Params: []Param{
 			required("link", tLink, "the link"), variadic("addresses", tPrefix, "such as \"10.1.1.1/24\""),
 			keyword("peer", tPrefix, "", "the other end of a point-to-point link"),
-			keyword("scope", tScope, "", "global, site, link or host"),
-			keyword("broadcast", tString, "", "an address, or \"+\""),
+			keyword("scope", tScope, "", "global, site, link or host, or a number"),
+			keyword("broadcast", tString, "", "an address, \"+\" or \"-\""),
 			keyword("label", tString, "", "an old-style name like eth0:1"),
 			keyword("nodad", tBool, "False", "no duplicate address detection for this one"),
-			keyword("valid", tDuration, "", "for how long it is valid; for ever unless given"),
-			keyword("preferred", tDuration, "", "for how long it is preferred; 0 makes it deprecated; as long as it is valid unless given"),
+			keyword("metric", tUint32, "", "of the route to its subnet"),
+			keyword("proto", intType("a number", "4", 4, 255), "", "a number that says who made it (since 5.18); from 4, below are the kernel's own"),
+			keyword("home", tBool, "False", "a home address (IPv6, RFC 6275)"), keyword("mngtmpaddr", tBool, "False", "the kernel makes temporary addresses like it (IPv6, RFC 8981)"),
+			keyword("optimistic", tBool, "False", "usable before it is known that nobody else has it (IPv6, RFC 4429)"),
+			keyword("noprefixroute", tBool, "False", "no route to its subnet"), keyword("autojoin", tBool, "False", "join the multicast group that it is"),
+			keyword("valid", tAddrLifetime, "\"forever\"", "for how long it is valid"),
+			keyword("preferred", tAddrLifetime, "", "for how long it is preferred; 0 makes it deprecated; as long as it is valid unless given"),
+			keyword("replace", tBool, "False", "give one that is there other lifetimes, flags and metric"),
+			keyword("exist", tBool, "False", "take the one that is there if it has these properties"),
 		},
 		Example: "a, b = veth(\"a\", \"b\")\nx = addr(a, \"10.1.1.1/24\", broadcast=\"+\")\n" +
 			"expect.eq((x.ip, x.prefixlen, x.broadcast), (\"10.1.1.1\", 24, \"10.1.1.255\"))\nexpect.eq(a.addrs[0].cidr, \"10.1.1.1/24\")",
@@ -99,7 +116,47 @@ func checkLifetimes(valid, preferred *time.Duration) error {
 	return nil
 }
 
+// tAddrLifetime is a time, or "forever".
+var tAddrLifetime = &Type{Name: "a time in seconds, or with a unit, or \"forever\"", Good: `"60s"`, Convert: func(c *Call, v starlark.Value) (any, error) {
+	if s, ok := starlark.AsString(v); ok && s == "forever" {
+		return nil, nil
+	}
+	return tDuration.Convert(c, v)
+}}
+
+// addrFlags are the flags that were given.
+func (c *Call) addrFlags() (bits uint32) {
+	for name, bit := range lab.AddrFlags {
+		if get(c, name, false) {
+			bits |= bit
+		}
+	}
+	return bits
+}
+
+// broadcast is the broadcast address of an address with its prefix length.
+func (c *Call) broadcast(p netip.Prefix) (netip.Addr, error) {
+	switch b := get(c, "broadcast", ""); b {
+	case "":
+		return netip.Addr{}, nil
+	case "+":
+		return lab.BroadcastOf(p), nil
+	case "-":
+		return lab.LowestOf(p), nil
+	default:
+		ip, err := netip.ParseAddr(b)
+		if err != nil || !ip.Is4() || !p.Addr().Is4() {
+			return ip, lab.Usage(`a good one is broadcast="+"`, "addr: broadcast: %q is no IPv4 address", b)
+		}
+		return ip, nil
+	}
+}
+
 func addAddr(c *Call) (starlark.Value, error) {
+	how, err := c.howToMake()
+	if err != nil {
+		return nil, err
+	}
 	k := get[*lab.Link](c, "link", nil)
 	prefixes := all[netip.Prefix](c, "addresses")
 	if len(prefixes) == 0 {
@@ -108,22 +165,15 @@ func addAddr(c *Call) (starlark.Value, error) {
 	var made []starlark.Value
 	for _, p := range prefixes {
 		s := lab.AddrSpec{Prefix: p, Scope: get(c, "scope", -1), Label: get(c, "label", ""), NoDAD: get(c, "nodad", false),
-			Peer: get(c, "peer", netip.Prefix{}), Valid: pointer[time.Duration](c, "valid"), Preferred: pointer[time.Duration](c, "preferred")}
+			Peer: get(c, "peer", netip.Prefix{}), Valid: pointer[time.Duration](c, "valid"), Preferred: pointer[time.Duration](c, "preferred"),
+			Metric: get(c, "metric", 0), Proto: get(c, "proto", 0), Flags: c.addrFlags()}
 		if err := checkLifetimes(s.Valid, s.Preferred); err != nil {
 			return nil, err
 		}
-		switch b := get(c, "broadcast", ""); b {
-		case "":
-		case "+":
-			s.Broadcast = lab.BroadcastOf(p)
-		default:
-			ip, err := netip.ParseAddr(b)
-			if err != nil || !ip.Is4() {
-				return nil, lab.Usage(`a good one is broadcast="+"`, "addr: broadcast: %q is no IPv4 address", b)
-			}
-			s.Broadcast = ip
+		if s.Broadcast, err = c.broadcast(p); err != nil {
+			return nil, err
 		}
-		a, err := k.AddAddr(c.Ctx, s)
+		a, err := k.AddAddr(c.Ctx, s, how)
 		if err != nil {
 			return nil, err
 		}

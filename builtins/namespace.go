@@ -84,7 +84,7 @@ func (n *Namespace) noLink(name string) error {
 	return &lab.Error{Op: fmt.Sprintf("there is no link %q in %s", name, n.ns), Kind: lab.KindGone, Hint: hint}
 }
 
-var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "sockets", "conntrack"}
+var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "mroutes", "sockets", "conntrack"}
 
 // AttrNames lists the attributes.
 func (n *Namespace) AttrNames() []string { return namespaceAttrs }
@@ -128,6 +128,12 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 			return nil, err
 		}
 		return n.env.nexthopRows(list), nil
+	case "mroutes":
+		list, err := n.ns.MRoutes()
+		if err != nil {
+			return nil, err
+		}
+		return n.env.mrouteRows(list), nil
 	case "neighbors":
 		list, err := n.ns.Neighbors()
 		if err != nil {

@@ -146,20 +146,6 @@ func nexthopSpecs() []*Spec {
 	}
 }
 
-// howToMake is what replace= and exist= say.
-func (c *Call) howToMake() (lab.Make, error) {
-	replace, exist := get(c, "replace", false), get(c, "exist", false)
-	switch {
-	case replace && exist:
-		return 0, lab.Usage("replace=True makes it so in any case", "%s takes replace= or exist=, not both", c.spec.Name)
-	case replace:
-		return lab.Replace, nil
-	case exist:
-		return lab.Exist, nil
-	}
-	return lab.Add, nil
-}
-
 func addNexthop(c *Call) (starlark.Value, error) {
 	how, err := c.howToMake()
 	if err != nil {

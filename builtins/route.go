@@ -116,9 +116,10 @@ func routeSpecs() []*Spec {
 			Name: "route_get", Family: familyAddrs, Returns: "route", Like: "ip route get DST",
 			Doc: "Asks the kernel which route a packet would take. That there is none is an error with the kernel's words.",
 			Params: []Param{required("ns", tNetnsRef, "where"), required("dst", tAddress, "where to"),
-				keyword("src", tAddress, "", "the packet's source"), keyword("dev", tLink, "", "it must leave by"), keyword("iif", tLink, "", "it came in by"),
+				keyword("src", tAddress, "", "the packet's source"), keyword("dev", tLink, "", "it must leave by"), keyword("vrf", tLink, "", "its socket is bound to this VRF"), keyword("iif", tLink, "", "it came in by"),
 				keyword("mark", tUint32, "", "its mark"), keyword("tos", tByte, "", "its type of service"), keyword("uid", tUint32, "", "its sender's user"),
-				keyword("ipproto", tProtocol, "", "tcp, udp …"), keyword("sport", tUint16, "", "source port"), keyword("dport", tUint16, "", "destination port")},
+				keyword("ipproto", tProtocol, "", "tcp, udp …"), keyword("sport", tUint16, "", "source port"), keyword("dport", tUint16, "", "destination port"),
+				keyword("fibmatch", tBool, "False", "the route as it is in the table, not as the packet would have it")},
 			Example: "up(root[\"lo\"])\nexpect.eq(route_get(root, \"127.0.0.1\").dev, root[\"lo\"])",
 			Fn:      routeGet,
 		},
@@ -180,16 +181,37 @@ func routeGet(c *Call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Given("vrf") {
+		if dev, err = c.vrf(ns); err != nil {
+			return nil, err
+		}
+	}
 	iif, err := c.linkIn("iif", ns)
 	if err != nil {
 		return nil, err
 	}
 	q := lab.RouteQuery{Dst: dst, Src: src, Dev: dev, IIF: iif,
 		Mark: get(c, "mark", 0), TOS: get(c, "tos", 0), UID: get(c, "uid", -1), Proto: get(c, "ipproto", 0),
-		SPort: get(c, "sport", 0), DPort: get(c, "dport", 0)}
+		SPort: get(c, "sport", 0), DPort: get(c, "dport", 0), FIBMatch: get(c, "fibmatch", false)}
 	r, err := ns.RouteGet(c.Ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	return c.Env.route(r), nil
+}
+
+// vrf is the VRF that a packet's socket is bound to.
+func (c *Call) vrf(ns *lab.Namespace) (*lab.Link, error) {
+	if c.Given("dev") {
+		return nil, lab.Usage("", "%s takes dev= or vrf=, not both", c.spec.Name)
+	}
+	k, err := c.linkIn("vrf", ns)
+	if err != nil {
+		return nil, err
+	}
+	info, err := k.Info()
+	if err == nil && info.Kind != "vrf" {
+		err = lab.Usage("", "%s: vrf: %s is no VRF", c.spec.Name, k)
+	}
+	return k, err
 }

@@ -206,18 +206,19 @@ func routeSpec() *Spec {
 	}
 }
 
-// howToRoute is what replace=, change=, append=, prepend= and exist= say.
-func (c *Call) howToRoute() (lab.Make, error) {
+// howToMake is what replace=, change=, append=, prepend= and exist= say, of which
+// a builtin may have some.
+func (c *Call) howToMake() (lab.Make, error) {
 	how, given := lab.Add, ""
 	for _, way := range []struct {
 		name string
 		how  lab.Make
 	}{{"replace", lab.Replace}, {"change", lab.Change}, {"append", lab.Append}, {"prepend", lab.Prepend}, {"exist", lab.Exist}} {
-		if !get(c, way.name, false) {
+		if c.index(way.name) < 0 || !get(c, way.name, false) {
 			continue
 		}
 		if given != "" {
-			return 0, lab.Usage("", "route takes %s= or %s=, not both", given, way.name)
+			return 0, lab.Usage("", "%s takes %s= or %s=, not both", c.spec.Name, given, way.name)
 		}
 		how, given = way.how, way.name
 	}
@@ -226,7 +227,7 @@ func (c *Call) howToRoute() (lab.Make, error) {
 
 func addRoute(c *Call) (starlark.Value, error) {
 	ns := get[*lab.Namespace](c, "ns", nil)
-	how, err := c.howToRoute()
+	how, err := c.howToMake()
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package builtins
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -36,6 +38,13 @@ func (env *Env) rule(r *lab.Rule) *Record {
 	if r.Suppress >= 0 {
 		suppress = starlark.MakeInt(r.Suppress)
 	}
+	group, tunnel := starlark.Value(starlark.None), starlark.Value(starlark.None)
+	if r.SuppressGroup >= 0 {
+		group = starlark.MakeInt(r.SuppressGroup)
+	}
+	if r.TunID != nil {
+		tunnel = starlark.MakeUint64(*r.TunID)
+	}
 	if r.Proto != 0 {
 		proto = starlark.String(lab.ProtocolName(r.Proto))
 	}
@@ -48,7 +57,8 @@ func (env *Env) rule(r *lab.Rule) *Record {
 		field{"iif", text(r.IIF)}, field{"oif", text(r.OIF)}, field{"mark", mark}, field{"tos", number(r.TOS)},
 		field{"ipproto", proto}, field{"sport", portsText(r.SPort)}, field{"dport", portsText(r.DPort)}, field{"uidrange", uids},
 		field{"invert", starlark.Bool(r.Invert)}, field{"action", starlark.String(r.ActionName())}, field{"table", number(r.Table)},
-		field{"goto", number(r.Goto)}, field{"suppress_prefixlength", suppress}, field{"family", starlark.String(family)})
+		field{"goto", number(r.Goto)}, field{"suppress_prefixlength", suppress}, field{"suppress_ifgroup", group},
+		field{"l3mdev", starlark.Bool(r.L3mdev)}, field{"tun_id", tunnel}, field{"realms", realmsText(r.Realms)}, field{"proto", starlark.String(lab.RouteProtocolName(r.Protocol))}, field{"family", starlark.String(family)})
 }
 
 func (env *Env) ruleRows(rules []*lab.Rule) *starlark.List {
@@ -87,7 +97,12 @@ func ruleSpecs() []*Spec {
 			keyword("uidrange", tUIDs, "", "users, like \"1000-1999\""), keyword("invert", tBool, "False", "match the others"),
 			keyword("table", tTable, "\"main\"", "which table to use"), keyword("action", tAction, "\"lookup\"", "blackhole, unreachable, prohibit …"),
 			keyword("suppress_prefixlength", intType("a prefix length", "0", 0, 128), "", "ignore routes with at most this prefix length"),
+			keyword("suppress_ifgroup", intType("a group of links", "7", 0, math.MaxInt32), "", "ignore routes over links of this group"),
+			keyword("l3mdev", tBool, "False", "use the table of the VRF that the packet has to do with"),
+			keyword("tun_id", tTunID, "", "came by the tunnel of this id"), keyword("realms", tRealms, "", "what packets get (IPv4)"),
+			keyword("proto", tRouteProto, "\"unspec\"", "who made it, by number or name"),
 			keyword("goto", tUint32, "", "go on with the rule of this priority"), keyword("family", tFamily, "4", "4 or 6"),
+			keyword("exist", tBool, "False", "take the one that is there if it is equal"),
 		},
 		Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nroute(root, \"default\", via=\"10.0.0.2\", table=100)\n" +
 			"r = rule(root, src=\"10.9.0.0/16\", table=100, priority=1000)\nexpect.eq(r.table, 100)\ndelete(r)",
@@ -123,6 +138,19 @@ func (c *Call) word(param string, ns *lab.Namespace) (string, error) {
 	return w.name, w.link.In(ns, param)
 }
 
+// tTunID is the id of a tunnel, of 64 bits.
+var tTunID = &Type{Name: "a whole number", Good: "7", Convert: func(_ *Call, v starlark.Value) (any, error) {
+	i, ok := v.(starlark.Int)
+	if !ok {
+		return nil, errType
+	}
+	n, ok := i.Uint64()
+	if !ok {
+		return nil, fmt.Errorf("%s is out of range: it is from 0 to %d", i, uint64(math.MaxUint64))
+	}
+	return n, nil
+}}
+
 var tUIDs = &Type{Name: "a range of users", Good: `"1000-1999"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	first, last, ranged := strings.Cut(strings.Trim(v.String(), `"`), "-")
 	if !ranged {
@@ -150,7 +178,8 @@ func addRule(c *Call) (starlark.Value, error) {
 		IIF: iif, OIF: oif, TOS: get(c, "tos", 0), Proto: get(c, "ipproto", 0),
 		SPort: get(c, "sport", lab.Ports{}), DPort: get(c, "dport", lab.Ports{}), UIDs: pointer[[2]uint32](c, "uidrange"),
 		Invert: get(c, "invert", false), Action: get(c, "action", 0), Table: get(c, "table", 0),
-		Goto: get(c, "goto", 0), Suppress: get(c, "suppress_prefixlength", -1), Family: get(c, "family", 0)}
+		Goto: get(c, "goto", 0), Suppress: get(c, "suppress_prefixlength", -1), SuppressGroup: get(c, "suppress_ifgroup", -1),
+		L3mdev: get(c, "l3mdev", false), TunID: pointer[uint64](c, "tun_id"), Realms: get(c, "realms", uint32(0)), Protocol: get(c, "proto", 0), Family: get(c, "family", 0)}
 	if m := pointer[[2]uint32](c, "mark"); m != nil {
 		r.HasMark, r.Mark, r.Mask = true, m[0], m[1]
 	}
@@ -163,7 +192,7 @@ func addRule(c *Call) (starlark.Value, error) {
 			r.Family = unix.AF_INET6
 		}
 	}
-	made, err := ns.AddRule(c.Ctx, r)
+	made, err := ns.AddRule(c.Ctx, r, get(c, "exist", false))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"slices"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -38,14 +39,31 @@ func sysctlSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "flush", Family: familyAddrs, Like: "ip route flush cache; ip neigh flush all; conntrack -F",
-			Doc: "Empties a table of the namespace: \"route cache\" (route exceptions), \"neigh\" (neighbours, without permanent ones) " +
-				"or \"conntrack\" (tracked connections).",
-			Params:  []Param{required("ns", tNetnsRef, "where"), required("what", tString, "\"route cache\", \"neigh\" or \"conntrack\"")},
-			Example: "flush(root, \"neigh\")\nexpect.eq(len(root.neighbors), 0)",
-			Fn: func(c *Call) (starlark.Value, error) {
-				return nil, get[*lab.Namespace](c, "ns", nil).Flush(c.Ctx, get(c, "what", ""))
-			},
+			Name: "flush", Family: familyAddrs, Like: "ip addr|route|rule|nexthop|neigh flush; ip route flush cache; conntrack -F",
+			Doc: "Empties a table of the namespace: \"addr\", \"route\" (of one table), \"rule\" (all but the first), \"nexthop\", " +
+				"\"neigh\" (without permanent entries and proxies) \"route cache\" (route exceptions) or \"conntrack\" (tracked connections).",
+			Params: []Param{required("ns", tNetnsRef, "where"), required("what", tString, "which table"),
+				keyword("dev", tLink, "", "only what is of this link"), keyword("family", tFamily, "", "4 or 6"),
+				keyword("table", tTable, "\"main\"", "of routes, by number or name"), keyword("proto", tRouteProto, "", "only what was made by this one")},
+			Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nup(b)\nroute(root, \"192.0.2.0/24\", via=\"10.0.0.2\", proto=\"static\")\n" +
+				"flush(root, \"route\", proto=\"static\")\nexpect.eq(len([r for r in root.routes if r.dst == \"192.0.2.0/24\"]), 0)\n" +
+				"flush(root, \"addr\", dev=a)\nexpect.eq(len(a.addrs), 0)\nflush(root, \"neigh\")",
+			Fn: flush,
 		},
 	}
+}
+
+func flush(c *Call) (starlark.Value, error) {
+	what := get(c, "what", "")
+	knows, ok := lab.Flushable(what)
+	if !ok {
+		return nil, lab.Usage(`it takes "addr", "route", "rule", "nexthop", "neigh", "route cache" or "conntrack"`, "%q cannot be flushed", what)
+	}
+	for _, part := range []string{"dev", "family", "table", "proto"} {
+		if c.Given(part) && !slices.Contains(strings.Fields(knows), part) {
+			return nil, lab.Usage("", "flush: %q has no %s=", what, part)
+		}
+	}
+	return nil, get[*lab.Namespace](c, "ns", nil).Flush(c.Ctx, what, lab.FlushFilter{Family: get(c, "family", 0),
+		Dev: get[*lab.Link](c, "dev", nil), Table: get(c, "table", 0), Proto: get(c, "proto", 0)})
 }

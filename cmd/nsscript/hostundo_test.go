@@ -103,6 +103,15 @@ nexthop(root, 9, blackhole=True, family=6)
 route(root, "198.19.3.0/24", nhid=7)
 nexthop(root, 6, blackhole=True, replace=True)
 for n in root.nexthops: delete(n)`,
+		"addresses": `
+addr(root["d0"], "10.4.0.1/24", metric=60, replace=True)
+addr(root["d0"], "10.4.1.1/24", valid="forever", replace=True)
+addr(root["d0"], "fd04::1/64", valid="500s", replace=True)
+addr(root["d0"], "10.4.7.1/24", replace=True)
+flush(root, "addr", dev=root["e0"])
+flush(root, "route", table=9)
+flush(root, "rule", family=6)
+neighbor(root["d0"], "10.4.0.66", "02:00:00:00:00:65", change=True, nud="noarp")`,
 		"replace": `
 route(root, "198.51.100.0/24", via="10.4.0.5", replace=True)
 route(root, "203.0.113.0/24", via="10.4.0.5", replace=True)

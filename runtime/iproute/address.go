@@ -12,7 +12,15 @@ func addrAdd(e event.Event, _ bool) []command {
 		// `ip` takes it to be for ever then, and refuses that.
 		args = append(args, event.Arg{Key: "preferred_lft", Value: e.Get("valid_lft")})
 	}
-	return one(append(ip(e, "addr", "add", e.Get("address")), arguments(args)...))
+	return one(append(ip(e, "addr", addrVerb(e), e.Get("address")), arguments(args)...))
+}
+
+// addrVerb is "add" also for what is deleted before it (addrRenew).
+func addrVerb(e event.Event) string {
+	if v := verb(e); v == "replace" {
+		return v
+	}
+	return "add"
 }
 
 // addrDelete needs the peer too where there is one.
@@ -41,7 +49,7 @@ func neighborChange(e event.Event, exact bool) []command {
 	args := e.Args
 	switch {
 	case verb(e) == "del":
-		args = without(args, "lladdr", "nud", "router")
+		args = without(args, "lladdr", "nud", "router", "use", "managed", "extern_learn", "protocol")
 	case !exact && e.Get("nud") == "permanent":
 		args = without(args, "nud")
 	}
@@ -64,7 +72,18 @@ func flush(e event.Event, _ bool) []command {
 	case "route cache":
 		return []command{{words: ip(e, "route", "flush", "cache")}, {words: ip(e, "-6", "route", "flush", "cache")}}
 	case "neigh":
-		return one(ip(e, "neigh", "flush", "all"))
+		var family []string
+		switch e.Get("family") {
+		case "inet":
+			family = []string{"-4"}
+		case "inet6":
+			family = []string{"-6"}
+		}
+		w := append(ip(e, family...), "neigh", "flush")
+		if e.Has("dev") {
+			return one(append(w, "dev", e.Get("dev")))
+		}
+		return one(append(w, "all"))
 	case "conntrack":
 		return one(append(inside(e), "conntrack", "-F"))
 	}

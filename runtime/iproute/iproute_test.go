@@ -141,6 +141,12 @@ var rendered = []struct {
 		"ip -n A -6 route add fd04::/64 nexthop via fd01::2 dev veth0 weight 1 nexthop via fd01::3 dev veth0 weight 1", "",
 	},
 	{ev("route add", "A", "dst=fd05::1", "family=inet6", "type=local", "dev=lo", "table=local"), "ip -n A -6 route add local fd05::1 dev lo table local", ""},
+	{ev("addr replace", "A", "address=fd02::1/64", "dev=veth0", "nodad", "metric=5", "valid_lft=700"), "ip -n A addr replace fd02::1/64 dev veth0 nodad metric 5 valid_lft 700 preferred_lft 700", ""},
+	{ev("neigh add", "A", "to=10.1.0.77", "lladdr="+mac1, "dev=veth0", "extern_learn", "protocol=static", "nud=permanent"),
+		"ip -n A neigh add 10.1.0.77 lladdr " + mac1 + " dev veth0 extern_learn protocol static",
+		"ip -n A neigh add 10.1.0.77 lladdr " + mac1 + " dev veth0 extern_learn protocol static nud permanent"},
+	{ev("neigh change", "A", "to=10.1.0.77", "lladdr="+mac2, "dev=veth0", "nud=noarp"), "ip -n A neigh change 10.1.0.77 lladdr " + mac2 + " dev veth0 nud noarp", ""},
+	{ev("flush", "A", "what=neigh", "dev=veth0", "family=inet6"), "ip -n A -6 neigh flush dev veth0", ""},
 	{
 		ev("route add", "A", "dst=10.9.10.0/24", "tos=0x10", "encap=ip id 7 dst 10.1.0.9", "dev=veth0", "scope=link", "mtu=lock 1300", "rtt=lock 100ms", "features=ecn", "congctl=lock reno"),
 		"ip -n A route add 10.9.10.0/24 tos 0x10 encap ip id 7 dst 10.1.0.9 dev veth0 mtu lock 1300 rtt lock 100ms features ecn congctl lock reno", "",

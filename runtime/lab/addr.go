@@ -26,6 +26,9 @@ type AddrSpec struct {
 	Label     string
 	Scope     int // RT_SCOPE_*, or -1 for `ip`'s choice: host for 127/8, else global
 	NoDAD     bool
+	Metric    int            // of the subnet's route; 0 for the kernel's choice
+	Proto     int            // who made it (IFA_PROTO, since 5.18); 0 for nobody
+	Flags     uint32         // IFA_F_* of AddrFlags, beside NoDAD
 	Valid     *time.Duration // lifetimes, to the second; nil for ever
 	Preferred *time.Duration // 0 makes it deprecated; nil for as long as it is valid
 }
@@ -51,6 +54,17 @@ func (a AddrSpec) args(dev string) []event.Arg {
 	if a.NoDAD {
 		add("nodad", "")
 	}
+	for _, f := range addrFlags {
+		if a.Flags&f.bit != 0 {
+			add(f.name, "")
+		}
+	}
+	if a.Metric != 0 {
+		add("metric", strconv.Itoa(a.Metric))
+	}
+	if a.Proto != 0 {
+		add("proto", strconv.Itoa(a.Proto))
+	}
 	if a.Valid != nil {
 		add("valid_lft", strconv.FormatUint(uint64(lifetime(a.Valid)), 10))
 	}
@@ -69,6 +83,8 @@ type Address struct {
 	Peer      netip.Addr
 	Broadcast netip.Addr
 	Label     string
+	Metric    int      // of the subnet's route; 0 where that is not said
+	Proto     int      // IFA_PROTO, who made it; 0 for nobody
 	Flags     []string // as `ip` prints them: "tentative", "dynamic", "nodad" …
 	Valid     uint32   // seconds left; 2^32-1 for ever
 	Preferred uint32
@@ -111,8 +127,18 @@ func newAddr(kind, flags, index int, a AddrSpec) *nl.NetlinkRequest {
 	if a.Label != "" {
 		attrs(unix.IFA_LABEL, nl.ZeroTerminated(a.Label))
 	}
+	bits := a.Flags
 	if a.NoDAD {
-		attrs(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NODAD))
+		bits |= unix.IFA_F_NODAD
+	}
+	if bits != 0 {
+		attrs(unix.IFA_FLAGS, nl.Uint32Attr(bits))
+	}
+	if a.Metric != 0 {
+		attrs(unix.IFA_RT_PRIORITY, nl.Uint32Attr(uint32(a.Metric)))
+	}
+	if a.Proto != 0 {
+		attrs(ifaProto, []byte{byte(a.Proto)})
 	}
 	if a.Valid != nil || a.Preferred != nil {
 		info := make([]byte, unix.SizeofIfaCacheinfo)
@@ -140,8 +166,19 @@ func (a AddrSpec) preferred() uint32 {
 	return lifetime(a.Preferred)
 }
 
-// AddAddr puts an address on the link, as `ip addr add` does.
-func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
+// addrWays are what says to the kernel how to put an address, by [Make].
+var addrWays = map[Make]struct {
+	flags int
+	op    string
+}{
+	Add:     {unix.NLM_F_CREATE | unix.NLM_F_EXCL, "addr add"},
+	Exist:   {unix.NLM_F_CREATE | unix.NLM_F_EXCL, "addr add"},
+	Replace: {unix.NLM_F_CREATE | unix.NLM_F_REPLACE, "addr replace"},
+}
+
+// AddAddr puts an address on the link, as `ip addr add`, or replace does, which
+// gives one that is there other lifetimes, flags and metric.
+func (k *Link) AddAddr(ctx context.Context, a AddrSpec, how Make) (*Address, error) {
 	if err := k.check(); err != nil {
 		return nil, err
 	}
@@ -149,8 +186,15 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 		return nil, err
 	}
 	a = a.in(k.ns)
+	if how == Exist {
+		if there, err := k.there(a); err != nil || there != nil {
+			return there, err
+		}
+	}
+	way := addrWays[how]
+	before := k.keepAddr(a, how)
 	start := time.Now()
-	requests := []*nl.NetlinkRequest{newAddr(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, k.index, a)}
+	requests := []*nl.NetlinkRequest{newAddr(unix.RTM_NEWADDR, way.flags, k.index, a)}
 	if a.Prefix.Addr().Is6() { // of which the kernel echoes nothing
 		requests = append(requests, getAddr(k.index, a.Prefix.Addr()))
 	}
@@ -158,13 +202,18 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 	if !refusedFirst(err) {
 		err = nil // it was made, and has gone since
 	}
-	k.ns.lab.emit(ctx, "addr add", k.ns, start, err, a.args(k.name)...)
+	k.ns.lab.emit(ctx, way.op, k.ns, start, err, a.args(k.name)...)
 	if err != nil {
 		return nil, k.failed(err, addrHint(err, a), "add address %s to %s", a, k)
 	}
 	k.ns.lab.unsettle(k)
 	k.ns.lab.claim(k.addrKey(a.Prefix))
-	k.ns.lab.onUndo(func(ctx context.Context) error { return k.deleteAddr(ctx, a) })
+	k.ns.lab.onUndo(func(ctx context.Context) error {
+		if before != nil {
+			return k.ns.replay(unix.RTM_NEWADDR, unix.NLM_F_REPLACE, before)
+		}
+		return k.deleteAddr(ctx, a)
+	})
 	made, ok := parseAddr(body)
 	if !ok {
 		return k.addressOf(a), nil
@@ -173,9 +222,50 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec) (*Address, error) {
 	return &made.Address, nil
 }
 
+// there is the address when it has the properties asked for.
+func (k *Link) there(a AddrSpec) (*Address, error) {
+	addrs, err := k.ns.Addrs(k)
+	if err != nil {
+		return nil, err
+	}
+	asked := a
+	asked.Valid, asked.Preferred = nil, nil // what is there has some of them left
+	for _, there := range addrs {
+		if there.Prefix() == a.Prefix {
+			spec := there.spec()
+			return there, differs(spec, asked.args(k.name), spec.args(k.name))
+		}
+	}
+	return nil, nil
+}
+
+// keepAddr is the body of the machine's address that is about to be changed, or nil.
+func (k *Link) keepAddr(a AddrSpec, how Make) []byte {
+	if !k.ns.lab.options.Host || how != Replace {
+		return nil
+	}
+	all, _ := k.ns.keptAddrs()
+	for _, kept := range all {
+		if kept.index == k.index && kept.Prefix() == a.Prefix {
+			return kept.body
+		}
+	}
+	return nil
+}
+
 // check refuses a label that the kernel or `ip` would, with advice.
 func (a AddrSpec) check(k *Link) error {
+	six := a.Prefix.Addr().Is6()
+	for _, f := range addrFlags {
+		if a.Flags&f.bit != 0 && f.six && !six {
+			return Usage("", "add address %s to %s: %s= is of IPv6", a, k, f.name)
+		}
+	}
 	switch {
+	case a.Flags&unix.IFA_F_OPTIMISTIC != 0 && a.NoDAD:
+		return Usage("", "add address %s to %s: nodad= and optimistic= exclude each other", a, k)
+	case a.Peer.IsValid() && a.Peer.Addr().Is6() != six:
+		return Usage("", "add address %s to %s: peer= %s is of the other family", a, k, a.Peer)
 	case a.Label == "":
 		return nil
 	case len(a.Label) > maxLinkName:
@@ -199,7 +289,7 @@ func getAddr(index int, ip netip.Addr) *nl.NetlinkRequest {
 // in is the address as a namespace wants it: without duplicate address
 // detection where the namespace goes without.
 func (a AddrSpec) in(ns *Namespace) AddrSpec {
-	if a.Prefix.Addr().Is6() && !ns.dad {
+	if a.Prefix.Addr().Is6() && !ns.dad && a.Flags&unix.IFA_F_OPTIMISTIC == 0 {
 		a.NoDAD = true
 	}
 	return a
@@ -208,7 +298,7 @@ func (a AddrSpec) in(ns *Namespace) AddrSpec {
 func addrHint(err error, a AddrSpec) string {
 	switch {
 	case errors.Is(err, unix.EEXIST):
-		return "the link has this address already"
+		return "the link has this address already: exist=True takes it, replace=True gives it other lifetimes"
 	case errors.Is(err, unix.EACCES) && a.Prefix.Addr().Is6(), errors.Is(err, unix.EINVAL) && a.Prefix.Addr().Is6():
 		return "is IPv6 switched off (sysctl net.ipv6.conf.*.disable_ipv6), or the link's MTU below 1280?"
 	}
@@ -283,12 +373,17 @@ func (a *Address) Delete(ctx context.Context) error {
 var addrFlags = []struct {
 	bit  uint32
 	name string
+	six  bool // only of IPv6
 }{
-	{unix.IFA_F_SECONDARY, "secondary"}, {unix.IFA_F_TENTATIVE, "tentative"}, {unix.IFA_F_DEPRECATED, "deprecated"},
-	{unix.IFA_F_HOMEADDRESS, "home"}, {unix.IFA_F_NODAD, "nodad"}, {unix.IFA_F_MANAGETEMPADDR, "mngtmpaddr"},
-	{unix.IFA_F_NOPREFIXROUTE, "noprefixroute"}, {unix.IFA_F_MCAUTOJOIN, "autojoin"}, {unix.IFA_F_DADFAILED, "dadfailed"},
-	{unix.IFA_F_STABLE_PRIVACY, "stable-privacy"},
+	{unix.IFA_F_SECONDARY, "secondary", false}, {unix.IFA_F_TENTATIVE, "tentative", true}, {unix.IFA_F_DEPRECATED, "deprecated", true},
+	{unix.IFA_F_HOMEADDRESS, "home", true}, {unix.IFA_F_NODAD, "nodad", true}, {unix.IFA_F_MANAGETEMPADDR, "mngtmpaddr", true},
+	{unix.IFA_F_OPTIMISTIC, "optimistic", true}, {unix.IFA_F_NOPREFIXROUTE, "noprefixroute", false}, {unix.IFA_F_MCAUTOJOIN, "autojoin", false},
+	{unix.IFA_F_DADFAILED, "dadfailed", true}, {unix.IFA_F_STABLE_PRIVACY, "stable-privacy", true},
 }
+
+// AddrFlags are the flags that an address can be given beside nodad.
+var AddrFlags = map[string]uint32{"home": unix.IFA_F_HOMEADDRESS, "mngtmpaddr": unix.IFA_F_MANAGETEMPADDR,
+	"optimistic": unix.IFA_F_OPTIMISTIC, "noprefixroute": unix.IFA_F_NOPREFIXROUTE, "autojoin": unix.IFA_F_MCAUTOJOIN}
 
 type rawAddr struct {
 	Address
@@ -322,7 +417,10 @@ func parseAddr(body []byte) (rawAddr, bool) {
 				a.Preferred, a.Valid = u32(v), u32(v[4:])
 			}
 		case ifaProto: // since 5.18; values above 3 are users' own
+			a.Proto = u8(v)
 			a.byKernel = u8(v) > 0 && u8(v) <= ifaProtoKernelLL
+		case unix.IFA_RT_PRIORITY:
+			a.Metric = int(u32(v))
 		}
 	}
 	switch {
@@ -428,4 +526,13 @@ func BroadcastOf(p netip.Prefix) netip.Addr {
 		b[i] |= ^mask[i]
 	}
 	return netip.AddrFrom4(b)
+}
+
+// LowestOf is the lowest address of a subnet, for broadcast="-"; the zero Addr where
+// there is none.
+func LowestOf(p netip.Prefix) netip.Addr {
+	if !BroadcastOf(p).IsValid() {
+		return netip.Addr{}
+	}
+	return p.Masked().Addr()
 }

@@ -175,7 +175,12 @@ func (k *Link) take(a keptAddr) error {
 // spec is the address as it can be asked for.
 func (a *Address) spec() AddrSpec {
 	s := AddrSpec{Prefix: a.Prefix(), Broadcast: a.Broadcast, Label: a.Label, Scope: a.Scope,
-		NoDAD: slices.Contains(a.Flags, "nodad")}
+		NoDAD: slices.Contains(a.Flags, "nodad"), Metric: a.Metric, Proto: a.Proto}
+	for name, bit := range AddrFlags {
+		if slices.Contains(a.Flags, name) {
+			s.Flags |= bit
+		}
+	}
 	if a.Peer.IsValid() && a.Peer != a.IP {
 		s.Peer = netip.PrefixFrom(a.Peer, a.PrefixLen)
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -21,10 +22,39 @@ type Neighbor struct {
 	IP     netip.Addr
 	MAC    net.HardwareAddr
 	Dev    *Link
-	State  int // NUD_* bits
+	State  int // NUD_* bits; of one to make, 0 is permanent
 	Proxy  bool
 	Router bool
+	// Learned entries are a control plane's (NTF_EXT_LEARNED): the kernel does not
+	// forget them.
+	Learned bool
+	// Managed entries are kept resolved by the kernel (NTF_EXT_MANAGED, since 5.16).
+	Managed bool
+	// Use asks for the neighbour at once, as a packet to it would (NTF_USE).
+	Use   bool
+	Proto int // RTPROT_*, who made it; 0 unless given
+
+	none bool // NUD_NONE was asked for
 }
+
+// NudState is the NUD_ number of a state by name ("reachable", "stale" …); "none"
+// is 0.
+func NudState(name string) (int, error) {
+	names := []string{"none"}
+	for _, s := range nudStates {
+		if s.name == name {
+			return s.bit, nil
+		}
+		names = append(names, s.name)
+	}
+	if name == "none" {
+		return 0, nil
+	}
+	return 0, Usage("states are "+strings.Join(names, ", "), "%q is no state of a neighbour", name)
+}
+
+// InState sets the state that an entry is to be made in.
+func (n *Neighbor) InState(state int) { n.State, n.none = state, state == 0 }
 
 // nudStates are the NUD_ bits as `ip` prints them, in lower case.
 var nudStates = []struct {
@@ -56,13 +86,25 @@ func (n *Neighbor) message(kind, flags int) *nl.NetlinkRequest {
 	if n.Router {
 		bits |= unix.NTF_ROUTER
 	}
+	if n.Learned {
+		bits |= unix.NTF_EXT_LEARNED
+	}
+	if n.Use && kind == unix.RTM_NEWNEIGH {
+		bits |= unix.NTF_USE
+	}
 	head := []byte{byte(family(n.IP)), 0, 0, 0}
 	head = binary.NativeEndian.AppendUint32(head, uint32(n.Dev.index))
 	head = binary.NativeEndian.AppendUint16(head, uint16(n.State))
 	r.RawData = append(head, bits, 0)
 	r.RawData = append(r.RawData, nl.NewRtAttr(unix.NDA_DST, n.IP.AsSlice()).Serialize()...)
 	if n.MAC != nil {
-		r.RawData = append(r.RawData, nl.NewRtAttr(unix.NDA_LLADDR, n.MAC).Serialize()...)
+		r.RawData = append(r.RawData, attr(unix.NDA_LLADDR, n.MAC)...)
+	}
+	if n.Proto != 0 {
+		r.RawData = append(r.RawData, attr(ndaProtocol, []byte{byte(n.Proto)})...)
+	}
+	if n.Managed && kind == unix.RTM_NEWNEIGH {
+		r.RawData = append(r.RawData, attr(ndaFlagsExt, nl.Uint32Attr(ntfExtManaged))...)
 	}
 	return r
 }
@@ -76,10 +118,18 @@ func (n *Neighbor) args() []event.Arg {
 		args = append(args, arg("lladdr", n.MAC.String()))
 	}
 	args = append(args, arg("dev", n.Dev.name))
-	if n.Router {
-		args = append(args, arg("router", ""))
+	for _, flag := range []struct {
+		set  bool
+		name string
+	}{{n.Router, "router"}, {n.Use, "use"}, {n.Managed, "managed"}, {n.Learned, "extern_learn"}} {
+		if flag.set {
+			args = append(args, arg(flag.name, ""))
+		}
 	}
-	if !n.Proxy {
+	if n.Proto != 0 {
+		args = append(args, arg("protocol", RouteProtocolName(n.Proto)))
+	}
+	if !n.Proxy && !n.Managed { // which begins in no state
 		args = append(args, arg("nud", n.StateName()))
 	}
 	return args
@@ -99,28 +149,44 @@ func (n *Neighbor) String() string {
 	return s
 }
 
-// AddNeighbor makes a permanent (or proxy) entry, as `ip neigh add` or
-// `replace` does.
-func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, replace bool) (*Neighbor, error) {
+// neighborWays are what says to the kernel how to make an entry, by [Make].
+var neighborWays = map[Make]struct {
+	flags int
+	op    string
+}{
+	Add:     {unix.NLM_F_CREATE | unix.NLM_F_EXCL, "neigh add"},
+	Exist:   {unix.NLM_F_CREATE | unix.NLM_F_EXCL, "neigh add"},
+	Replace: {unix.NLM_F_CREATE | unix.NLM_F_REPLACE, "neigh replace"},
+	Change:  {unix.NLM_F_REPLACE, "neigh change"},
+}
+
+// AddNeighbor makes an entry, permanent unless another state or none is asked for,
+// as `ip neigh add`, replace or change does.
+func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, how Make) (*Neighbor, error) {
 	if err := k.check(); err != nil {
 		return nil, err
 	}
 	n.Dev = k
-	if !n.Proxy && n.State == 0 {
+	if !n.Proxy && n.State == 0 && !n.none && !n.Managed {
 		n.State = unix.NUD_PERMANENT
 	}
-	flags, op := unix.NLM_F_CREATE|unix.NLM_F_EXCL, "neigh add"
-	if replace {
-		flags, op = unix.NLM_F_CREATE|unix.NLM_F_REPLACE, "neigh replace"
+	if how == Exist {
+		if there, err := n.there(); err != nil || there != nil {
+			return there, err
+		}
 	}
+	way := neighborWays[how]
 	before := n.keepNeighbor()
 	start := time.Now()
-	err := k.ns.conn.do(n.message(unix.RTM_NEWNEIGH, flags))
-	k.ns.lab.emit(ctx, op, k.ns, start, err, n.args()...)
+	err := k.ns.conn.do(n.message(unix.RTM_NEWNEIGH, way.flags))
+	k.ns.lab.emit(ctx, way.op, k.ns, start, err, n.args()...)
 	if err != nil {
 		hint := ""
-		if errors.Is(err, unix.EEXIST) {
+		switch {
+		case errors.Is(err, unix.EEXIST):
 			hint = "replace=True replaces the entry"
+		case errors.Is(err, unix.ENOENT):
+			hint = "change=True needs one that is there: replace=True makes one where there is none"
 		}
 		return nil, k.failed(err, hint, "add neighbour %s", &n)
 	}
@@ -132,6 +198,28 @@ func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, replace bool) (*Neig
 		return k.putNeighbors(ctx, before)
 	})
 	return &n, nil
+}
+
+// there is the entry for the same address when it has the properties asked for.
+// The state of one that comes and goes by itself is not among them.
+func (n *Neighbor) there() (*Neighbor, error) {
+	all, err := n.Dev.ns.Neighbors()
+	if err != nil {
+		return nil, err
+	}
+	asked := *n
+	asked.Use = false
+	for _, there := range all {
+		if there.key() != n.key() {
+			continue
+		}
+		lasting := unix.NUD_PERMANENT | unix.NUD_NOARP
+		if n.State&lasting == 0 && there.State&lasting == 0 {
+			asked.State = there.State
+		}
+		return there, differs(there, asked.args(), there.args())
+	}
+	return nil, nil
 }
 
 // Delete takes the entry away.
@@ -154,7 +242,7 @@ func (n *Neighbor) Delete(ctx context.Context) error {
 }
 
 // Neighbors lists what `ip neigh` shows: entries that say something, without
-// those of NOARP (loopback and multicast), then the proxies.
+// those of NOARP for loopback and groups, then the proxies.
 func (ns *Namespace) Neighbors() ([]*Neighbor, error) {
 	if err := ns.check(); err != nil {
 		return nil, err
@@ -185,78 +273,31 @@ func (ns *Namespace) Neighbors() ([]*Neighbor, error) {
 	return all, nil
 }
 
+// isHost tells an entry of NOARP that somebody made from those that the kernel
+// makes by itself, for groups and loopback.
+func (n *Neighbor) isHost() bool {
+	return len(n.MAC) == 6 && n.MAC[0]&1 == 0 && !bytes.Equal(n.MAC, make([]byte, 6)) && !n.IP.IsMulticast() && !n.IP.IsLoopback()
+}
+
 // parseNeighbor reads the body of an RTM_NEWNEIGH message (struct ndmsg).
 func parseNeighbor(body []byte) (*Neighbor, int, bool) {
 	if len(body) < unix.SizeofNdMsg || body[0] != unix.AF_INET && body[0] != unix.AF_INET6 {
 		return nil, 0, false
 	}
-	n := &Neighbor{State: u16(body[8:]), Proxy: body[10]&unix.NTF_PROXY != 0, Router: body[10]&unix.NTF_ROUTER != 0}
+	n := &Neighbor{State: u16(body[8:]), Proxy: body[10]&unix.NTF_PROXY != 0, Router: body[10]&unix.NTF_ROUTER != 0,
+		Learned: body[10]&unix.NTF_EXT_LEARNED != 0}
 	for kind, v := range attributes(body[unix.SizeofNdMsg:]) {
 		switch kind {
 		case unix.NDA_DST:
 			n.IP, _ = netip.AddrFromSlice(v)
 		case unix.NDA_LLADDR:
 			n.MAC = net.HardwareAddr(append([]byte(nil), v...))
+		case ndaProtocol:
+			n.Proto = u8(v)
+		case ndaFlagsExt:
+			n.Managed = u32(v)&ntfExtManaged != 0
 		}
 	}
-	shown := n.Proxy || n.State&^unix.NUD_NOARP != 0
+	shown := n.Proxy || n.Managed || n.Proto != 0 || n.Learned || n.State&^unix.NUD_NOARP != 0 || n.State != 0 && n.isHost()
 	return n, int(u32(body[4:])), shown && n.IP.IsValid()
-}
-
-// Flush empties a table of the namespace: "route cache", "neigh" (all entries but
-// the permanent ones), or "conntrack".
-func (ns *Namespace) Flush(ctx context.Context, what string) error {
-	start := time.Now()
-	var err error
-	switch what {
-	case "route cache":
-		err = ns.flushRouteCache()
-	case "neigh":
-		err = ns.flushNeighbors()
-	case "conntrack":
-		err = ns.flushConnections()
-	default:
-		return Usage(`it takes "route cache", "neigh" or "conntrack"`, "%q cannot be flushed", what)
-	}
-	ns.lab.emit(ctx, "flush", ns, start, err, arg("what", what))
-	if err != nil {
-		return kernelError(err, "", "flush %s%s", what, where(ns))
-	}
-	ns.lab.cannotUndo("flush " + what + where(ns))
-	return nil
-}
-
-// flushRouteCache forgets route exceptions: those of IPv4 by the sysctl that
-// `ip route flush cache` writes, those of IPv6 one by one.
-func (ns *Namespace) flushRouteCache() error {
-	if err := ns.do(func() error { return writeSysctl("net/ipv4/route/flush", "-1") }); err != nil {
-		return err
-	}
-	cached, err := ns.Routes(RouteFilter{Family: unix.AF_INET6, Cache: true})
-	if err != nil {
-		return err
-	}
-	for _, r := range cached {
-		req := r.message(unix.RTM_DELROUTE, 0)
-		if err := ns.conn.do(req); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
-		}
-	}
-	return nil
-}
-
-func (ns *Namespace) flushNeighbors() error {
-	entries, err := ns.Neighbors()
-	if err != nil {
-		return err
-	}
-	for _, n := range entries {
-		if n.Proxy || n.State&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0 {
-			continue
-		}
-		if err := ns.conn.do(n.message(unix.RTM_DELNEIGH, 0)); err != nil && !isGone(err) {
-			return err
-		}
-	}
-	return nil
 }

@@ -20,6 +20,8 @@ const (
 	ifaProto         = 11 // IFA_PROTO, if_addr.h
 	ifaProtoKernelLL = 3  // IFAPROT_KERNEL_LL, the last of the kernel's own
 	ndaProtocol      = 12 // NDA_PROTOCOL, neighbour.h
+	ndaFlagsExt      = 15 // NDA_FLAGS_EXT, neighbour.h
+	ntfExtManaged    = 1  // NTF_EXT_MANAGED, neighbour.h
 )
 
 // bodies dumps a table; the request's body is head.

@@ -16,6 +16,7 @@ type RouteQuery struct {
 	UID          int // -1 for the caller's
 	Proto        int // IPPROTO_*, or 0
 	SPort, DPort int
+	FIBMatch     bool // the route itself, not what a packet makes of it
 }
 
 // RouteGet asks the kernel which route a packet would take.
@@ -28,7 +29,12 @@ func (ns *Namespace) RouteGet(ctx context.Context, q RouteQuery) (*Route, error)
 	msg := &nl.RtMsg{}
 	bits := q.Dst.BitLen()
 	msg.Family, msg.Dst_len, msg.Tos = uint8(family(q.Dst)), uint8(bits), uint8(q.TOS)
-	msg.Flags = unix.RTM_F_LOOKUP_TABLE
+	if q.Dst.Is4() { // IPv6 tells the table in any case
+		msg.Flags = unix.RTM_F_LOOKUP_TABLE
+	}
+	if q.FIBMatch {
+		msg.Flags |= unix.RTM_F_FIB_MATCH
+	}
 	r.AddData(msg)
 	add := func(kind int, data []byte) { r.AddData(nl.NewRtAttr(kind, data)) }
 	add(unix.RTA_DST, q.Dst.AsSlice())

@@ -49,6 +49,9 @@ func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
 	if r.OnLink {
 		msg.Flags = unix.RTNH_F_ONLINK
 	}
+	if r.Cloned {
+		msg.Flags |= unix.RTM_F_CLONED // the exception, not the route that it is of
+	}
 	if r.Table < 256 {
 		msg.Table = uint8(r.Table)
 	}
@@ -172,7 +175,6 @@ func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
 		r.Redirected = r.Cloned && m.Flags&rtcfRedirected != 0
 	case unix.AF_INET6:
 		r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), int(m.Dst_len))
-		r.Redirected = r.Cloned && m.Protocol == unix.RTPROT_REDIRECT
 	case unix.AF_MPLS:
 		r.Label = Labels{0}
 	default:
@@ -180,6 +182,11 @@ func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
 	}
 	for kind, v := range attributes(body[unix.SizeofRtMsg:]) {
 		ns.routeAttribute(r, kind, v)
+	}
+	if m.Family == unix.AF_INET6 {
+		// The kernel does not say so: of IPv6, an exception is there for a path MTU,
+		// and ends, or because of a redirect.
+		r.Redirected = r.Cloned && r.Expires == 0
 	}
 	if e := encapOf(ns, body[unix.SizeofRtMsg:]); e != nil {
 		r.Encap = e

@@ -83,6 +83,9 @@ func TableName(n int) string {
 // refusedBy says which route makes a lookup fail with an error (fib_props in
 // net/ipv4/fib_semantics.c).
 func refusedBy(err error) string {
+	if kernelError(err, "", "").Words != "" {
+		return "" // it is the question that is refused
+	}
 	switch {
 	case errors.Is(err, unix.EINVAL):
 		return "a blackhole route says so"

@@ -45,6 +45,14 @@ type Rule struct {
 	Table    int
 	Goto     int
 	Suppress int // suppress_prefixlength, or -1
+	// SuppressGroup is suppress_ifgroup: ignore routes over links of that group; -1
+	// for none.
+	SuppressGroup int
+	// L3mdev uses the table of the VRF that the packet has to do with.
+	L3mdev   bool
+	TunID    *uint64 // the id of the tunnel that the packet came by
+	Realms   uint32  // IPv4: what the rule gives to packets
+	Protocol int     // RTPROT_*, who made it; 0 unless given
 }
 
 // ruleActions are the FR_ACT_ names of `ip rule`.
@@ -104,11 +112,13 @@ func (r *Rule) message(kind, flags int) *nl.NetlinkRequest {
 	if r.Proto != 0 {
 		add(nl.FRA_IP_PROTO, nl.Uint8Attr(uint8(r.Proto)))
 	}
-	for kind, p := range map[int]Ports{nl.FRA_SPORT_RANGE: r.SPort, nl.FRA_DPORT_RANGE: r.DPort} {
+	ports := func(kind int, p Ports) {
 		if p.First != 0 {
 			add(kind, append(nl.Uint16Attr(uint16(p.First)), nl.Uint16Attr(uint16(p.Last))...))
 		}
 	}
+	ports(nl.FRA_SPORT_RANGE, r.SPort)
+	ports(nl.FRA_DPORT_RANGE, r.DPort)
 	if r.UIDs != nil {
 		add(nl.FRA_UID_RANGE, append(nl.Uint32Attr(r.UIDs[0]), nl.Uint32Attr(r.UIDs[1])...))
 	}
@@ -120,6 +130,21 @@ func (r *Rule) message(kind, flags int) *nl.NetlinkRequest {
 	}
 	if r.Suppress >= 0 {
 		add(nl.FRA_SUPPRESS_PREFIXLEN, nl.Uint32Attr(uint32(r.Suppress)))
+	}
+	if r.SuppressGroup >= 0 {
+		add(nl.FRA_SUPPRESS_IFGROUP, nl.Uint32Attr(uint32(r.SuppressGroup)))
+	}
+	if r.L3mdev {
+		add(nl.FRA_L3MDEV, []byte{1})
+	}
+	if r.TunID != nil {
+		add(nl.FRA_TUN_ID, binary.BigEndian.AppendUint64(nil, *r.TunID))
+	}
+	if r.Realms != 0 {
+		add(nl.FRA_FLOW, nl.Uint32Attr(r.Realms))
+	}
+	if r.Protocol != 0 {
+		add(nl.FRA_PROTOCOL, []byte{byte(r.Protocol)})
 	}
 	return req
 }
@@ -169,11 +194,27 @@ func (r *Rule) args() []event.Arg {
 	if r.DPort.First != 0 {
 		add("dport", r.DPort.String())
 	}
+	if r.TunID != nil {
+		add("tun_id", strconv.FormatUint(*r.TunID, 10))
+	}
+	if r.Realms != 0 {
+		add("realms", RealmsWords(r.Realms))
+	}
+	if r.Protocol != 0 {
+		add("protocol", RouteProtocolName(r.Protocol))
+	}
 	switch r.Action {
 	case unix.FR_ACT_TO_TBL:
-		add("lookup", TableName(r.Table))
+		if r.L3mdev {
+			add("l3mdev", "")
+		} else {
+			add("lookup", TableName(r.Table))
+		}
 		if r.Suppress >= 0 {
 			add("suppress_prefixlength", strconv.Itoa(r.Suppress))
+		}
+		if r.SuppressGroup >= 0 {
+			add("suppress_ifgroup", strconv.Itoa(r.SuppressGroup))
 		}
 	case unix.FR_ACT_GOTO:
 		add("goto", strconv.Itoa(r.Goto))
@@ -197,10 +238,10 @@ func prefixWords(p netip.Prefix) string {
 func (r *Rule) String() string {
 	var w []string
 	for _, a := range r.args() {
-		switch a.Key {
-		case "family":
+		switch {
+		case a.Key == "family", a.Key == "protocol" && r.Protocol == unix.RTPROT_KERNEL:
 			continue
-		case "priority":
+		case a.Key == "priority":
 			w = append(w, a.Value+":")
 			continue
 		}
@@ -212,17 +253,26 @@ func (r *Rule) String() string {
 	return strings.Join(w, " ")
 }
 
-// AddRule makes a rule, as `ip rule add` does.
-func (ns *Namespace) AddRule(ctx context.Context, r Rule) (*Rule, error) {
+// AddRule makes a rule, as `ip rule add` does; with exist it takes one that is
+// there and equal, of any priority where none is given.
+func (ns *Namespace) AddRule(ctx context.Context, r Rule, exist bool) (*Rule, error) {
 	if err := ns.check(); err != nil {
+		return nil, err
+	}
+	if err := r.check(); err != nil {
 		return nil, err
 	}
 	r.NS = ns
 	if r.Action == 0 {
 		r.Action = unix.FR_ACT_TO_TBL
 	}
-	if r.Action == unix.FR_ACT_TO_TBL && r.Table == 0 {
+	if r.Action == unix.FR_ACT_TO_TBL && r.Table == 0 && !r.L3mdev {
 		r.Table = unix.RT_TABLE_MAIN
+	}
+	if exist {
+		if there, err := r.there(); err != nil || there != nil {
+			return there, err
+		}
 	}
 	start := time.Now()
 	if r.Priority < 0 {
@@ -234,11 +284,70 @@ func (ns *Namespace) AddRule(ctx context.Context, r Rule) (*Rule, error) {
 	err := ns.conn.do(r.message(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL))
 	ns.lab.emit(ctx, "rule add", ns, start, err, r.args()...)
 	if err != nil {
-		return nil, kernelError(err, "", "add rule %s%s", &r, where(ns))
+		return nil, r.refused(err)
 	}
 	ns.lab.claim(r.key())
 	ns.lab.onUndo(r.Delete)
-	return &r, nil
+	return &r, r.forgotten(ctx)
+}
+
+// check refuses what the kernel would refuse without saying which.
+func (r *Rule) check() error {
+	toTable := r.Action == 0 || r.Action == unix.FR_ACT_TO_TBL
+	switch {
+	case r.L3mdev && (r.Table != 0 || !toTable):
+		return Usage("", "rule: l3mdev= uses the table of a VRF: it goes with neither table= nor another action=")
+	case (r.Suppress >= 0 || r.SuppressGroup >= 0) && !toTable:
+		return Usage("", "rule: suppress_prefixlength= and suppress_ifgroup= are of a rule that uses a table")
+	case r.Table != 0 && !toTable:
+		return Usage("", "rule: table= is of a rule that uses one, not of action %s", r.ActionName())
+	case r.Suppress > 32 && r.Family == unix.AF_INET:
+		return Usage("", "rule: suppress_prefixlength=%d: a prefix length is at most 32 for IPv4", r.Suppress)
+	case r.Realms != 0 && r.Family != unix.AF_INET:
+		return Usage("", "rule: realms= is of IPv4")
+	case r.Src.IsValid() && family(r.Src.Addr()) != r.Family, r.Dst.IsValid() && family(r.Dst.Addr()) != r.Family:
+		return Usage("", "rule: src= and dst= are of one family, that of family=")
+	}
+	return nil
+}
+
+// there is a rule that is equal, or nil.
+func (r *Rule) there() (*Rule, error) {
+	rules, err := r.NS.Rules(r.Family)
+	if err != nil {
+		return nil, err
+	}
+	for _, there := range rules {
+		like := *there
+		if r.Priority < 0 {
+			like.Priority = r.Priority
+		}
+		if like.String() == r.String() {
+			return there, nil
+		}
+	}
+	return nil, nil
+}
+
+func (r *Rule) refused(err error) error {
+	e := kernelError(err, "", "add rule %s%s", r, where(r.NS))
+	if strings.Contains(e.Words, "l3mdev support is not enabled") {
+		return &Error{Op: "this kernel has no rules of l3mdev", Kind: KindMissing, Err: unwrapErrno(err), Words: e.Words,
+			Hint: "it needs CONFIG_NET_L3_MASTER_DEV"}
+	}
+	return e
+}
+
+// forgotten takes a rule away of which the kernel has dropped what it cannot do.
+func (r *Rule) forgotten(ctx context.Context) error {
+	if r.Realms == 0 {
+		return nil
+	}
+	if there, err := r.there(); err != nil || there != nil {
+		return err
+	}
+	_ = r.Delete(ctx)
+	return &Error{Op: "this kernel has no realms of routes", Kind: KindMissing, Hint: "it needs CONFIG_IP_ROUTE_CLASSID"}
 }
 
 // choosePriority does what the kernel does (fib_default_rule_pref in
@@ -269,7 +378,7 @@ func (r *Rule) Delete(ctx context.Context) error {
 	if err != nil {
 		return kernelError(err, "", "delete rule %s%s", r, where(r.NS))
 	}
-	r.NS.lab.onUndo(func(ctx context.Context) error { _, err := r.NS.AddRule(ctx, *r); return err })
+	r.NS.lab.onUndo(func(ctx context.Context) error { _, err := r.NS.AddRule(ctx, *r, false); return err })
 	return nil
 }
 
@@ -308,7 +417,7 @@ func parseRule(body []byte) (*Rule, bool) {
 	if len(body) < 12 || body[0] != unix.AF_INET && body[0] != unix.AF_INET6 {
 		return nil, false
 	}
-	r := &Rule{Family: int(body[0]), TOS: int(body[3]), Table: int(body[4]), Action: int(body[7]), Suppress: -1,
+	r := &Rule{Family: int(body[0]), TOS: int(body[3]), Table: int(body[4]), Action: int(body[7]), Suppress: -1, SuppressGroup: -1,
 		Invert: u32(body[8:])&unix.FIB_RULE_INVERT != 0}
 	for kind, v := range attributes(body[12:]) {
 		switch kind {
@@ -346,6 +455,19 @@ func parseRule(body []byte) (*Rule, bool) {
 			r.Goto = int(u32(v))
 		case nl.FRA_SUPPRESS_PREFIXLEN:
 			r.Suppress = int(int32(u32(v)))
+		case nl.FRA_SUPPRESS_IFGROUP:
+			r.SuppressGroup = int(int32(u32(v)))
+		case nl.FRA_L3MDEV:
+			r.L3mdev = u8(v) != 0
+		case nl.FRA_TUN_ID:
+			if len(v) >= 8 {
+				id := binary.BigEndian.Uint64(v)
+				r.TunID = &id
+			}
+		case nl.FRA_FLOW:
+			r.Realms = u32(v)
+		case nl.FRA_PROTOCOL:
+			r.Protocol = u8(v)
 		}
 	}
 	return r, true

@@ -238,6 +238,62 @@ func explained(t *testing.T, script string) {
 	}
 }
 
+// routing makes routes and their like with most of their options.
+const routing = `
+a, b = veth("a", "b", addr=["10.0.0.1/24", "10.0.1.1/24", "fd00::1/64"], up=True)
+c, d = veth("c", "d", addr=["10.0.2.1/24", "fd02::1/64"], up=True)
+up(b, d)
+addr(c, "10.3.0.1/24", broadcast="-", label="c:x", scope="link", metric=77)
+addr(c, "10.4.0.1/32", peer="10.4.0.9/32", noprefixroute=True)
+addr(c, "10.4.1.1/24", "fd04::1/64", valid="1000s", preferred="500s")
+addr(c, "fd03::1/64", home=True, metric=44)
+addr(c, "fd03::1/64", home=True, preferred=0, replace=True)
+one = nexthop(root, 1, via="10.0.0.2", dev=a, proto="static")
+nexthop(root, 2, via="fd00::2", dev=a, encap="seg6 mode encap segs fc00::1")
+nexthop(root, 3, via="10.0.2.2", dev=c, onlink=True)
+nexthop(root, 4, blackhole=True, family=6)
+nexthop(root, 10, group=[(one, 2), 3])
+nexthop(root, 11, group=[1, 3], type="resilient", buckets=8, idle_timer="60s", unbalanced_timer="30s")
+nexthop(root, 1, via="10.0.0.3", dev=a, replace=True)
+route(root, "192.0.2.0/24", nhid=10)
+route(root, "2001:db8:7::/48", nhid=2)
+route(root, "192.0.3.0/24", via="10.0.0.2", mtu=1400, advmss=1300, window=70000, rtt="100ms", rttvar="50ms", ssthresh=7, cwnd=9, reordering=5, hoplimit=33,
+      initcwnd=20, initrwnd=30, rto_min="70ms", quickack=True, fastopen_no_cookie=True, features="ecn", congctl="reno", lock=["mtu", "cwnd", "congctl"], realms="10/20")
+route(root, "192.0.4.0/24", dev=a, proto="static", src="10.0.0.1", tos=0x10, metric=7, table=1000, scope="host")
+route(root, "192.0.5.0/24", via="fd00::2", dev=a)
+route(root, "192.0.6.0/24", hops=[hop(via="10.0.0.2", weight=2, realms=7), hop(via="10.0.2.2", encap="seg6 mode encap segs fc00::1")])
+route(root, "192.0.7.0/24", via="10.0.0.2", encap="ip id 7 dst 10.0.0.9 ttl 4 key")
+route(root, "192.0.8.0/24", via="10.0.0.2")
+route(root, "192.0.8.0/24", via="10.0.0.3", append=True)
+route(root, "192.0.8.0/24", via="10.0.0.4", prepend=True)
+route(root, "192.0.8.0/24", via="10.0.0.5", change=True)
+route(root, "2001:db8::/48", via="fd00::2", pref="high", expires="1000s", hoplimit=9)
+route(root, "2001:db8:1::1", dev=a, encap="seg6local action End.DX4 nh4 10.0.0.9")
+route(root, "2001:db8:2::1", dev=a, encap="seg6local action End.B6 srh segs fc00::1,fc00::2")
+delete(route(root, "2001:db8:3::/48", dev=a, encap="ip6 id 7 dst fd00::9"))
+rule(root, priority=100, src="10.9.0.0/16", dst="10.8.0.0/16", iif="a", oif=c, mark="0x10/0xff", tos=16, ipproto="tcp", sport="80-90", dport=443,
+     uidrange="1-2", invert=True, table=77, suppress_prefixlength=0, suppress_ifgroup=9, tun_id=7, realms="3/4", proto="static")
+rule(root, priority=102, action="blackhole", mark=7)
+rule(root, priority=103, action="nop", family=6)
+rule(root, priority=104, goto=32766)
+neighbor(a, "10.0.0.9", "02:00:00:00:00:09", proto="static")
+neighbor(a, "fd00::9", "02:00:00:00:00:09", router=True, extern_learn=True)
+neighbor(a, "10.0.0.9", "02:00:00:00:00:08", change=True)
+neighbor(a, "10.0.0.10", "02:00:00:00:00:09", nud="stale")
+neighbor(a, "10.0.0.11", proxy=True)
+flush(root, "neigh", dev=a)
+flush(root, "addr", dev=d)
+flush(root, "route", proto="static")
+`
+
+// TestExplainedRouting proves the same of addresses, routes, nexthop objects, rules
+// and neighbours with most of their options.
+func TestExplainedRouting(t *testing.T) {
+	needs(t, "iproute2", "ip", "bridge")
+	needs(t, "util-linux", "unshare", "mount")
+	explained(t, routing)
+}
+
 // private is a command that runs another one in namespaces of its own.
 func private() []string {
 	if os.Geteuid() == 0 {
