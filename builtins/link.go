@@ -55,6 +55,10 @@ func (l *Link) AttrNames() []string {
 		return names
 	}
 	names = append(names, bridgeAttrs(info)...)
+	if info.Kind == "wireguard" {
+		names = append(names, wireguardAttrs...)
+	}
+	names = append(names, l.tunNames(info)...)
 	var options []string
 	for _, o := range optionsOf(info) {
 		if !slices.Contains(linkAttrs, o) {
@@ -123,8 +127,14 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.Kind == "wireguard" && slices.Contains(wireguardAttrs, name) {
+		return l.wireguard(name)
+	}
 	if slices.Contains(bridgeAttrs(info), name) {
 		return l.bridged(name, info)
+	}
+	if v := l.tunAttr(name, info); v != nil {
+		return v, nil
 	}
 	return l.plain(name, info), nil
 }

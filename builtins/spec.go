@@ -115,6 +115,8 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(namespaceSpecs, "netns", "namespaces", "delete", "ready"),
 		newFamily(linkSpecs, "veth", "move", "up", "down", "rename", "set_link"),
 		newFamily(bridgeSpecs, "bridge_port", "bridge_vlan", "fdb", "mdb"),
+		newFamily(wgSpecs, "wireguard", "wg_key", "wg_peer", "wg_set"),
+		newFamily(tunSpecs, "tap", "tun"),
 		newFamily(addrSpecs, "addr"),
 		newFamily(routeSpecs, "route", "hop", "routes", "route_get"),
 		newFamily(neighborSpecs, "neighbor"),

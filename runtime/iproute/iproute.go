@@ -15,6 +15,8 @@ type command struct {
 	words []string
 	// mayFail marks the removal of what may not be there (yet).
 	mayFail bool
+	// input is the line that it reads; or "".
+	input string
 }
 
 func one(words []string) []command { return []command{{words: words}} }
@@ -57,6 +59,9 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 	"mdb delete":  bridgeMDB,
 
 	"conntrack delete": connectionDelete,
+
+	"wg set":     wgSet,
+	"tuntap add": tuntapAdd,
 }
 
 // Commands returns the command lines that do what the event says was done,
@@ -74,6 +79,9 @@ func Commands(e event.Event, exact bool) []string {
 		line := join(c.words, quote)
 		if c.mayFail {
 			line += " 2>/dev/null || true"
+		}
+		if c.input != "" {
+			line = "echo " + quote(c.input) + " | " + line
 		}
 		lines = append(lines, line)
 	}

@@ -23,6 +23,8 @@ const (
 	mac1 = "02:00:00:00:00:01"
 	mac2 = "02:00:00:00:00:02"
 	mac3 = "02:00:00:00:00:03"
+	key1 = "6AwmNb2AMThTYkVwFa7NGYxw0WYmYDLYUwcBQ17F7WM="
+	key2 = "uaCyZQUk4Sz5bFuvC4w1lHbH7sRPQHuN8Z0ZvGv0mX0="
 )
 
 // rendered are events with the commands for them; exact is "" where it makes no
@@ -228,6 +230,25 @@ var rendered = []struct {
 	{ev("mdb add", "A", "dev=br8", "port=p8", "grp=239.1.1.1", "permanent"), "bridge -n A mdb add dev br8 port p8 grp 239.1.1.1 permanent", ""},
 	{ev("mdb delete", "A", "dev=br8", "port=p8", "grp=239.1.1.1", "permanent"), "bridge -n A mdb del dev br8 port p8 grp 239.1.1.1", ""},
 	{ev("port set", "A", "dev=p8", "state=disabled"), "bridge -n A link set dev p8 state disabled", ""},
+
+	{ev("link add", "A", "type=wireguard", "name=wg8", "index=44"), "ip -n A link add wg8 type wireguard", "ip -n A link add wg8 index 44 type wireguard"},
+	{ev("wg set", "A", "dev=wg8", "private-key="+key1, "listen-port=5", "fwmark=0x7"),
+		"echo " + key1 + " | ip netns exec A wg set wg8 private-key /dev/stdin listen-port 5 fwmark 0x7", ""},
+	{ev("wg set", "A", "dev=wg8", "private-key="), "ip netns exec A wg set wg8 private-key /dev/null", ""},
+	{ev("wg set", "A", "dev=wg8", "peer="+key2, "preshared-key="+key1, "endpoint=[fd00::1]:5", "persistent-keepalive=0", "allowed-ips="),
+		"echo " + key1 + " | ip netns exec A wg set wg8 peer " + key2 + " preshared-key /dev/stdin endpoint '[fd00::1]:5' persistent-keepalive 0 allowed-ips ''", ""},
+	{ev("wg set", "A", "dev=wg8", "peer="+key2, "remove"), "ip netns exec A wg set wg8 peer " + key2 + " remove", ""},
+
+	{
+		ev("tuntap add", "A", "option mode=tap", "option user=0", "option pi", "held", "name=t8", "address="+mac1, "given=address", "mtu=1400"),
+		"ip -n A tuntap add dev t8 mode tap user 0 pi\nip -n A link set t8 address " + mac1 + " mtu 1400", "",
+	},
+	{
+		ev("tuntap add", "A", "option mode=tap", "option vnet_hdr", "option multi_queue", "name=t9", "address="+mac1),
+		"ip -n A tuntap add dev t9 mode tap vnet_hdr multi_queue",
+		"ip -n A tuntap add dev t9 mode tap vnet_hdr multi_queue\nip -n A link set t9 address " + mac1,
+	},
+	{ev("tuntap add", "A", "option mode=tun", "name=u8"), "ip -n A tuntap add dev u8 mode tun", ""},
 
 	{ev("flush", "A", "what=route cache"), "ip -n A route flush cache\nip -n A -6 route flush cache", ""},
 	{ev("flush", "A", "what=neigh"), "ip -n A neigh flush all", ""},

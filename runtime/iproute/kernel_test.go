@@ -104,7 +104,7 @@ func sh(line string) (string, error) {
 }
 
 // optional are parts of commands that not every kernel can do.
-var optional = []string{"vlan_filtering", "type vlan", "bridge -n A vlan"}
+var optional = []string{"vlan_filtering", "type vlan", "bridge -n A vlan", "type wireguard", "wg set"}
 
 // TestKernel runs every command of the table, in its order, and looks at the
 // result with `ip` itself.
@@ -141,6 +141,15 @@ func build(t *testing.T, line string) {
 	case strings.HasPrefix(line, "nsenter ") && !has("nsenter"):
 		t.Logf("left out, for there is no nsenter: %s", line)
 		return
+	}
+	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err == nil {
+		f.Close()
+	} else if strings.Contains(line, " t8 ") || strings.Contains(line, " t9 ") || strings.Contains(line, " u8 ") {
+		t.Run("without tun", func(t *testing.T) { lacking(t, "tun", err.Error()) })
+		return
+	}
+	if strings.Contains(line, "wg set") && !has("wg") {
+		lacking(t, "wg", "no program wg (Debian's package wireguard-tools)")
 	}
 	for _, o := range optional {
 		unsupported := strings.Contains(out, "not supported") || strings.Contains(out, "Unknown device type")

@@ -35,6 +35,8 @@ var kinds = []kindEntry{
 	{name: "vti", make: func() *Kind { return vtiKind("vti", 4) }},
 	{name: "vti6", make: func() *Kind { return vtiKind("vti6", 6) }},
 	{name: "xfrm", make: xfrmKind},
+	{name: "tun", make: tunKind},
+	{name: "wireguard", make: func() *Kind { return &Kind{Name: "wireguard", NoMAC: true, carrier: ofRequest} }},
 }
 
 type kindEntry struct {

@@ -144,6 +144,9 @@ func (l *Lab) Close() {
 	}
 	l.closePingSockets()
 	for _, ns := range l.all() {
+		for _, k := range ns.links {
+			_ = k.LetGo()
+		}
 		ns.conn.close()
 	}
 }

@@ -24,6 +24,7 @@ type Link struct {
 	peer  *Link            // a veth's other end, where it is known
 	gone  string           // how it was deleted, or ""
 	made  bool             // by this lab
+	tun   *tunFile         // the other end, where the lab has it
 	noARP bool             // as last seen: it resolves no addresses, as many tunnels
 }
 
@@ -55,6 +56,7 @@ func (k *Link) bury(how string) {
 	if k.gone == "" {
 		k.gone = how
 	}
+	_ = k.LetGo()
 }
 
 // handle returns the one handle of a link of this namespace.

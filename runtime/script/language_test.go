@@ -81,6 +81,8 @@ if c.vlans:
     show("vlan", c.vlans[0])
 show("bridge port", c.bridge_port)
 show("fdb entry", c.fdb[0])
+show("peer", wg_peer(wg_key()))
+show("key", wg_key())
 show("mdb entry", mdb(c, "239.1.1.1"))
 show("stats", a.stats)
 show("qdisc", a.qdiscs[0])
