@@ -106,6 +106,9 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 	if v, known, err := l.refs(name); known {
 		return v, err
 	}
+	if name == "maddrs" { // not among AttrNames: ns.maddrs has those of all links by one reading
+		return l.env.memberships(l.link.NS(), l.link)
+	}
 	if name == "addrs" {
 		if _, err := l.link.Info(); err != nil {
 			return nil, err

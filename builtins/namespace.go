@@ -84,7 +84,7 @@ func (n *Namespace) noLink(name string) error {
 	return &lab.Error{Op: fmt.Sprintf("there is no link %q in %s", name, n.ns), Kind: lab.KindGone, Hint: hint}
 }
 
-var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "mroutes", "sockets", "conntrack"}
+var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "mroutes", "maddrs", "sockets", "conntrack"}
 
 // AttrNames lists the attributes.
 func (n *Namespace) AttrNames() []string { return namespaceAttrs }
@@ -134,6 +134,8 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 			return nil, err
 		}
 		return n.env.mrouteRows(list), nil
+	case "maddrs":
+		return n.env.memberships(n.ns, nil)
 	case "neighbors":
 		list, err := n.ns.Neighbors()
 		if err != nil {
@@ -307,6 +309,8 @@ func (c *Call) delete(v starlark.Value) error {
 		case *lab.MDBEntry:
 			return o.Delete(c.Ctx)
 		case *lab.Connection:
+			return o.Delete(c.Ctx)
+		case *lab.Membership:
 			return o.Delete(c.Ctx)
 		}
 	}

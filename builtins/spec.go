@@ -118,6 +118,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(wgSpecs, "wireguard", "wg_key", "wg_peer", "wg_set"),
 		newFamily(tunSpecs, "tap", "tun"),
 		newFamily(addrSpecs, "addr"),
+		newFamily(maddrSpecs, "maddr"),
 		newFamily(routeSpecs, "route", "hop", "routes", "route_get"),
 		newFamily(neighborSpecs, "neighbor"),
 		newFamily(nexthopSpecs, "nexthop", "nexthop_buckets"),

@@ -318,3 +318,29 @@ cat before; echo ====; cat after; echo ====; cat afterwards
 	}
 	holds(t, said, "02:00:00:00:00:34 dev p0 master sticky static was not made by this run", "grp 239.1.1.1 permanent")
 }
+
+// TestMaddr holds maddr() against `ip maddr`.
+func TestMaddr(t *testing.T) {
+	witness(t, `
+blue = netns("blue")
+a, b = veth("a", "b", ns=blue, addr=["10.0.0.1/24", "fd00::1/64"], up=True)
+def shown():
+    out = []
+    for l in json.decode(exec_in(blue, "ip -j maddr").stdout):
+        for m in l["maddr"]:
+            out.append((l["ifname"], m["family"] if "family" in m else "link", m.get("address") or m["link"], m.get("users", 1), m.get("features") == "static"))
+    return sorted(out)
+def ours():
+    return sorted([(m.link.name, m.family, m.group, m.users, m.static) for m in blue.maddrs])
+expect.eventually(lambda: ours() == shown(), timeout="20s")
+made = [maddr(a, "239.1.1.1"), maddr(a, "ff05::7"), maddr(a, "01:00:5e:7f:00:09")]
+expect.eq([(m.family, m.group, m.static) for m in made], [("inet", "239.1.1.1", False), ("inet6", "ff05::7", False), ("link", "01:00:5e:7f:00:09", True)])
+expect.eventually(lambda: ours() == shown(), timeout="20s")   # the kernel joins solicited-node groups a little later
+for m in made:
+    expect.contains([(x[0], x[2]) for x in shown()], ("a", m.group))
+    expect.eq(maddr(a, m.group, exist=True).group, m.group)
+expect.eq(sorted([m.group for m in a.maddrs]), sorted([m.group for m in blue.maddrs if m.link == a]))
+delete(*made)
+expect.eq([x for x in shown() if x[2] in [m.group for m in made]], [])
+`)
+}

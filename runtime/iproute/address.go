@@ -112,3 +112,7 @@ func sysctl(e event.Event, _ bool) []command {
 	}
 	return one(append(inside(e), "sysctl", "-qw", key+"="+e.Get("value")))
 }
+
+func maddrChange(e event.Event, _ bool) []command {
+	return one(ip(e, "maddr", verb(e), e.Get("address"), "dev", e.Get("dev")))
+}

@@ -62,6 +62,9 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 
 	"wg set":     wgSet,
 	"tuntap add": tuntapAdd,
+
+	"maddr add":    maddrChange,
+	"maddr delete": maddrChange,
 }
 
 // Commands returns the command lines that do what the event says was done,

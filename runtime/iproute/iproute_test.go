@@ -250,6 +250,10 @@ var rendered = []struct {
 	},
 	{ev("tuntap add", "A", "option mode=tun", "name=u8"), "ip -n A tuntap add dev u8 mode tun", ""},
 
+	{ev("maddr add", "A", "address=01:00:5e:01:02:03", "dev=veth0"), "ip -n A maddr add 01:00:5e:01:02:03 dev veth0", ""},
+	{ev("maddr delete", "A", "address=01:00:5e:01:02:03", "dev=veth0"), "ip -n A maddr del 01:00:5e:01:02:03 dev veth0", ""},
+	{ev("addr add", "A", "address=239.1.1.9/32", "dev=veth0", "autojoin"), "ip -n A addr add 239.1.1.9/32 dev veth0 autojoin", ""},
+
 	{ev("flush", "A", "what=route cache"), "ip -n A route flush cache\nip -n A -6 route flush cache", ""},
 	{ev("flush", "A", "what=neigh"), "ip -n A neigh flush all", ""},
 	{ev("flush", "", "what=neigh"), "ip neigh flush all", ""},

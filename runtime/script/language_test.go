@@ -82,6 +82,7 @@ if c.vlans:
 show("bridge port", c.bridge_port)
 show("fdb entry", c.fdb[0])
 show("peer", wg_peer(wg_key()))
+show("maddr", maddr(c, "01:00:5e:01:02:03"))
 show("key", wg_key())
 show("mdb entry", mdb(c, "239.1.1.1"))
 show("stats", a.stats)
