@@ -355,8 +355,10 @@ func (c *Call) linkSpec(prefix string) lab.LinkSpec {
 	s := lab.LinkSpec{
 		MTU: get(c, "mtu", 0), TxQLen: get(c, "txqueuelen", -1),
 		Master: get[*lab.Link](c, prefix+"master", nil), Up: get(c, "up", false),
-		Exist: get(c, "exist", false), TxQueues: get(c, "numtxqueues", 0), RxQueues: get(c, "numrxqueues", 0),
 		More: c.change(),
+	}
+	if c.index("exist") >= 0 { // not every kind has them
+		s.Exist, s.TxQueues, s.RxQueues = get(c, "exist", false), get(c, "numtxqueues", 0), get(c, "numrxqueues", 0)
 	}
 	if prefix != "" {
 		s.More.AltName = nil // one name is of one link

@@ -99,7 +99,10 @@ var tunFn = map[string]func(*Call, *lab.Link) (starlark.Value, error){
 func tunSpecs() []*Spec {
 	spec := func(name, what, example string) *Spec {
 		params := []Param{optional("name", tLinkName, "", "the next free "+name+"0, "+name+"1 … unless given"), keyword("ns", tNetnsRef, "root", "where it is born")}
-		params = append(params, slices.DeleteFunc(linkParams(), func(p Param) bool { return name == "tun" && p.Name == "mac" })...)
+		params = append(params, slices.DeleteFunc(linkParams(), func(p Param) bool {
+			// Their group is another, and the driver knows how many queues they have.
+			return name == "tun" && p.Name == "mac" || slices.Contains([]string{"group", "exist", "numtxqueues", "numrxqueues"}, p.Name)
+		})...)
 		return &Spec{
 			Name: name, Family: familyLinks, Returns: "link: read() write() close()", Like: "ip tuntap add dev NAME mode " + name,
 			Doc: "Makes a " + what + " link, whose other end is a file that the script holds: t.read(timeout=) is the next one that was sent by the link, " +

@@ -70,6 +70,7 @@ func (l *Lab) AddTun(ctx context.Context, s TunSpec) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	up := s.waits()
 	start := time.Now()
 	fd, index, err := s.bear(user, group)
 	if l.watched() {
@@ -90,6 +91,9 @@ func (l *Lab) AddTun(ctx context.Context, s TunSpec) (*Link, error) {
 	l.onUndo(link.Delete)
 	s.LinkSpec.emit(ctx, l)
 	link.resetLink(ctx)
+	if err := link.finish(ctx, &s.LinkSpec, up); err != nil {
+		return nil, errors.Join(err, link.Delete(ctx))
+	}
 	return link, nil
 }
 
