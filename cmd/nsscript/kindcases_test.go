@@ -136,7 +136,7 @@ var kindCases = []kindCase{
 	{`vxlan("x", id=3, remote="fd00::9", local="fd00::1", flowlabel=1048575, udp6zerocsumtx=True, udp6zerocsumrx=True)`, "",
 		`{"remote6": "fd00::9", "local6": "fd00::1", "label": "0xfffff", "udp_zero_csum6_tx": true, "udp_zero_csum6_rx": true}`, `{"remote": "fd00::9", "local": "fd00::1", "flowlabel": 1048575, "udp6zerocsumtx": true, "udp6zerocsumrx": true}`},
 	{`vxlan("x", id=4, remote="10.0.0.9", remcsumtx=True, remcsumrx=True)`, "", `{"remcsum_tx": true, "remcsum_rx": true}`, `{"remcsumtx": true, "remcsumrx": true}`},
-	{`vxlan("x", external=True, vnifilter=True)`, "", `{"external": true, "vnifilter": true}`, `{"vnifilter": true}`},
+	{`vxlan("x", external=True, vnifilter=True)`, "", `{"external": true, "vnifilter": true, "learning": false}`, `{"vnifilter": true, "learning": false}`},
 	{`vxlan("x", id=5, remote="10.0.0.9")`, `set_link(x, remote="10.0.0.8", ageing="90s", learning=False)`, `{"id": 5, "remote": "10.0.0.8", "ageing": 90, "learning": false}`, `{"remote": "10.0.0.8", "ageing": 90.0, "learning": false}`},
 	{`vxlan("x", external=True, gpe=True, learning=False)`, "", `{"external": true, "gpe": true}`, `{"external": true, "gpe": true}`},
 	{`vrf("x", table=77)`, "", `{"table": 77}`, `{"table": 77}`},

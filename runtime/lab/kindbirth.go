@@ -342,11 +342,12 @@ func (b *birth) withInitial() []Chosen {
 	c := chosen{options: b.options}
 	var all []Chosen
 	for _, o := range b.kind.Options {
-		if c.on("external") && o.Name != "mode" {
-			continue // routes and filters say it
+		v := o.initial
+		if c.on("external") {
+			v = o.external
 		}
-		if o.initial != nil && c.given(o.Name) == nil {
-			all = append(all, Chosen{o, o.initial})
+		if v != nil && c.given(o.Name) == nil {
+			all = append(all, Chosen{o, v})
 		}
 	}
 	return append(all, b.options...)

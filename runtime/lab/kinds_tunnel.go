@@ -161,7 +161,7 @@ func greKind(name string, six, ether, erspan bool) *Kind {
 // protoMode is what a tunnel of IP packets carries.
 func protoMode(words []string, values []int) *Option {
 	return &Option{Name: "mode", Doc: "what it carries: " + orList(words), attr: nl.IFLA_IPTUN_PROTO,
-		Value: Word{Size: 1, Words: words, values: values}, initial: "any"}
+		Value: Word{Size: 1, Words: words, values: values}, initial: "any", external: "any"}
 }
 
 func ipipKind() *Kind {

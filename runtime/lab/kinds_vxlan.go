@@ -24,7 +24,7 @@ func vxlanKind() *Kind {
 		{Name: "flowlabel", Doc: "of outer IPv6 packets", attr: unix.IFLA_VXLAN_LABEL, Value: Number{Size: 4, Max: 1<<20 - 1, Swapped: true}},
 		{Name: "dstport", Doc: "the UDP port; the kernel's own is 8472, IANA's 4789", attr: nl.IFLA_VXLAN_PORT, Value: Number{Size: 2, Min: 1, Max: 65535, Swapped: true}},
 		{Name: "srcport", Doc: "a range of source ports", attr: nl.IFLA_VXLAN_PORT_RANGE, Value: PortRange{}},
-		{Name: "learning", Doc: "learn where addresses are", attr: nl.IFLA_VXLAN_LEARNING, Value: Switch{1, [2]string{"nolearning", "learning"}, true}},
+		{Name: "learning", Doc: "learn where addresses are; on unless False, and off with external", attr: nl.IFLA_VXLAN_LEARNING, Value: Switch{1, [2]string{"nolearning", "learning"}, true}, external: false},
 		{Name: "proxy", Doc: "answer ARP from the neighbour table", attr: nl.IFLA_VXLAN_PROXY, Value: Switch{1, [2]string{"noproxy", "proxy"}, true}},
 		{Name: "rsc", Doc: "route short circuit", attr: nl.IFLA_VXLAN_RSC, Value: Switch{1, [2]string{"norsc", "rsc"}, true}},
 		{Name: "l2miss", Doc: "announce unknown MAC addresses", attr: nl.IFLA_VXLAN_L2MISS, Value: Switch{1, [2]string{"nol2miss", "l2miss"}, true}},

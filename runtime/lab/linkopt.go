@@ -26,6 +26,8 @@ type Option struct {
 	// initial is what `ip` says to the kernel where the option is left out; nil
 	// where it says nothing.
 	initial any
+	// external is what it says instead where routes and filters say the rest.
+	external any
 	// late: the kernel takes it only when the link has its ports.
 	late bool
 }

@@ -42,6 +42,8 @@ var inherent = map[string]bool{
 	// each other, in whatever order, and the names that ip finds for them: the
 	// same peer is told by its index (link_index) and by its own namespace.
 	"link_netnsid": true, "link_netns": true,
+	// A tunnel's over IPv6 is random.
+	"permaddr": true,
 }
 
 // inherentSysctl are settings of that kind.
@@ -151,12 +153,12 @@ gre("gre1", ns=a, local="10.0.0.1", remote="10.0.0.9", ttl=9, tos="inherit", key
 gre("gre2", dev=p, ns=b, remote="10.0.0.8", ikey=6, okey="1.2.3.4", csum=True, pmtudisc=False, ignore_df=True, fwmark=3, up=True)
 gretap("tap1", ns=a, remote="10.0.0.9", okey=9, addr="10.7.0.1/24", up=True)
 erspan("ers1", ns=a, remote="10.0.0.9", key=5, seq=True, erspan=77)
-ip6gre("gre6", ns=a, local="fd00::1", remote="fd00::9", hoplimit=9, encaplimit="none", tclass=18, flowlabel="inherit", dscp="inherit", fwmark="inherit", allow_localremote=True, up=True)
+ip6gre("gre6", ns=a, local="fd00::1", remote="fd00::9", hoplimit=9, encaplimit="none", tclass=18, flowlabel="inherit", dscp="inherit", fwmark="inherit", allow_localremote=True, addrgenmode="none", up=True)
 ip6gretap("tap6", ns=a, remote="fd00::9", key=3, tclass="inherit", up=True)
 ip6erspan("ers6", ns=a, remote="fd00::9", key=5, seq=True, erspan_ver=2, erspan_dir="egress", erspan_hwid=7)
 ipip("tun1", ns=a, dev=p, mode="mplsip", remote="10.0.0.9", local="10.0.0.1", ttl=4)
 s = sit("sit1", ns=a, local="10.0.0.1", sixrd_prefix="2001:db8::/32", sixrd_relay_prefix="10.0.0.0/8")
-t = ip6tnl("tun6", ns=a, mode="ipip6", remote="fd00::9", local="fd00::1", encaplimit=7, tclass=255, addr="10.6.0.1/24", up=True)
+t = ip6tnl("tun6", ns=a, mode="ipip6", remote="fd00::9", local="fd00::1", encaplimit=7, tclass=255, addr="10.6.0.1/24", addrgenmode="none", up=True)
 v = vti("vti1", ns=a, local="10.0.0.1", remote="10.0.0.9", ikey=5, okey=6)
 vti6("vti6", ns=a, local="fd00::1", remote="fd00::9", key=5)
 x = xfrm("ipsec0", dev=p, if_id=42)
