@@ -241,30 +241,23 @@ var mutants = map[string][]mutant{
 // TestMutants shows that the checks of the examples can fail. Most of the time
 // they wait for replies that do not come, so they run side by side.
 func TestMutants(t *testing.T) {
-	results := map[string]chan result{}
 	slots := make(chan bool, 6)
-	for name, list := range mutants {
-		for _, m := range list {
-			c := make(chan result, 1)
-			results[name+m.name] = c
-			twin := strings.Replace(source(t, name), m.old, m.new, 1)
-			go func() {
-				slots <- true
-				c <- run(t, twin, append([]string{binary, "-"}, m.args...)...)
-				<-slots
-			}()
-		}
-	}
 	eachExample(t, func(t *testing.T, name string) {
+		t.Parallel()
 		if len(mutants[name]) < 2 {
 			t.Fatal("there are no mutants of it")
 		}
 		for _, m := range mutants[name] {
 			t.Run(m.name, func(t *testing.T) {
+				t.Parallel()
 				if n := strings.Count(source(t, name), m.old); n != 1 {
 					t.Errorf("%q is there %d times, want once", m.old, n)
 				}
-				if r := <-results[name+m.name]; !lacking(t, r) && r.code != 1 {
+				twin := strings.Replace(source(t, name), m.old, m.new, 1)
+				slots <- true
+				r := run(t, twin, append([]string{binary, "-"}, m.args...)...)
+				<-slots
+				if !lacking(t, r) && r.code != 1 {
 					t.Errorf("exit status %d, want 1\n%s%s", r.code, r.stdout, r.stderr)
 				}
 			})
