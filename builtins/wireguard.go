@@ -191,6 +191,11 @@ func wireguardSpec() *Spec {
 			return nil, err
 		}
 		link := made.(*Link).link
+		if get(c, "exist", false) {
+			if known, err := link.HasWireGuard(c.wgChange()); known || err != nil {
+				return made, err
+			}
+		}
 		if err := link.SetWireGuard(c.Ctx, c.wgChange()); err != nil {
 			_ = link.Delete(c.Ctx)
 			return nil, err

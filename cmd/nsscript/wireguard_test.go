@@ -71,6 +71,8 @@ wg_set(wa, fwmark=0, peers=[wg_peer(other, allowed_ips=[])], replace_peers=True)
 expect.eq((dump(a)[0][3], [x[0] for x in dump(a)[1]]), ("off", [other.public]))
 wg_set(wa, private_key=False)
 expect.eq((dump(a)[0][:2], wa.public_key, wa.private_key), (["(none)", "(none)"], None, None))
+expect.fails(lambda: wireguard("wg0", ns=a, link_netns=ta, exist=True, fwmark=3), "its fwmark is another")
+expect.eq(wireguard("wg0", ns=a, link_netns=ta, exist=True, port=4000, peers=[wg_peer(other, allowed_ips=[])]), wa)
 many = ["10.%d.%d.0/24" % (i, j) for i in range(20) for j in range(120)]
 wg_set(wa, peers=[wg_peer(kb, allowed_ips=many)])
 expect.eq([sorted(x.allowed_ips) for x in wa.peers if x.public_key == kb.public], [sorted(many)])

@@ -253,6 +253,44 @@ func (k *Link) restoreWireGuard(before *WGDevice) error {
 	return nil
 }
 
+// HasWireGuard tells whether the link has keys and peers already, which must then be
+// as a change would make them; other peers are its own matter.
+func (k *Link) HasWireGuard(c WGChange) (known bool, err error) {
+	d, err := k.WireGuard()
+	if err != nil || d.PrivateKey.IsZero() && len(d.Peers) == 0 {
+		return false, err
+	}
+	other := ""
+	switch {
+	case c.PrivateKey != nil && *c.PrivateKey != d.PrivateKey:
+		other = "private key"
+	case c.ListenPort != nil && *c.ListenPort != 0 && *c.ListenPort != d.ListenPort:
+		other = "port"
+	case c.FwMark != nil && *c.FwMark != d.FwMark:
+		other = "fwmark"
+	}
+	for _, p := range c.Peers {
+		i := slices.IndexFunc(d.Peers, func(q WGPeer) bool { return q.PublicKey == p.PublicKey })
+		if other == "" && (i < 0 || !p.like(d.Peers[i])) {
+			other = "peer " + p.PublicKey.String()
+		}
+	}
+	if other != "" {
+		return true, Usage("wg_set() changes it", "%s is there, but its %s is another", k, other)
+	}
+	return true, nil
+}
+
+// like tells whether there is a peer as it is asked for.
+func (p WGPeer) like(there WGPeer) bool {
+	sorted := func(list []netip.Prefix) []netip.Prefix {
+		return slices.SortedFunc(slices.Values(list), func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
+	}
+	return (p.PresharedKey == nil || *p.PresharedKey == *there.PresharedKey) && (p.Keepalive == nil || *p.Keepalive == *there.Keepalive) &&
+		(!p.Endpoint.IsValid() || p.Endpoint == there.Endpoint) &&
+		(p.AllowedIPs == nil || slices.Equal(sorted(p.AllowedIPs), sorted(there.AllowedIPs)))
+}
+
 // without are the peers that are none of some.
 func (d *WGDevice) without(peers []WGPeer) (others []WGKey) {
 	for _, p := range d.Peers {
