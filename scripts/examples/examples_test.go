@@ -196,6 +196,12 @@ var mutants = map[string][]mutant{
 		{name: "an MTU of its own", old: `addr = ["10.4.0.1/30"`, new: `mtu = 1400, addr = ["10.4.0.1/30"`},
 		{name: "keys agree", old: "key = 8", new: "key = 7"},
 	},
+	"wireguard.star": {
+		{name: "another key", old: "wg_peer(key_a, endpoint", new: "wg_peer(wg_key(), endpoint"},
+		{name: "no way to the other", old: `route(a, "default", via = "192.0.2.9")`, new: "pass"},
+		{name: "any source let in", old: `allowed_ips = ["10.9.0.1/32"]`, new: `allowed_ips = ["10.9.0.0/24"]`},
+		{name: "peer not removed", old: "wg_set(wg_b, remove = [key_a])", new: "pass"},
+	},
 	"vrf.star": {
 		{name: "one table", old: `("blue", 20)):
     v =`, new: `("blue", 20)):
@@ -221,7 +227,7 @@ var mutants = map[string][]mutant{
 	},
 	"vlan_trunk.star": {
 		{name: "VLANs ignored", old: "vlan_filtering = True", new: "vlan_filtering = False"},
-		{name: "one VLAN on the trunk", old: "    for vid in (100, 101):", new: "    for vid in (100,):"},
+		{name: "another VLAN on the trunk", old: "    for vid in (100, 101):", new: "    for vid in (101, 102):"},
 		{name: "tagged to the hosts", old: "pvid = True, untagged = True", new: "pvid = True"},
 		{name: "other VLAN removed", old: "trunk[0].vlans if v.vid == 101", new: "trunk[0].vlans if v.vid == 100"},
 	},
