@@ -11,11 +11,11 @@ import (
 func TestRules(t *testing.T) {
 	testRouting(t, []routingCase{
 		{`rule(root, priority=100, src="10.9.0.0/16", dst="10.8.0.0/16", iif="a", oif=c, mark="0x10/0xff", tos=16, ipproto="tcp", sport="80-90", dport=443,
-		uidrange="1-2", invert=True, table=77, suppress_prefixlength=0, suppress_ifgroup=9, tun_id=7, realms="3/4", proto="static")`, "rule",
+		uidrange="0-0", invert=True, table=77, suppress_prefixlength=0, suppress_ifgroup=9, tun_id=7, realms="3/4", proto="static")`, "rule",
 			`{"priority": 100, "not": null, "src": "10.9.0.0", "srclen": 16, "dst": "10.8.0.0", "dstlen": 16, "tos": "0x10", "fwmark": "0x10", "fwmask": "0xff",
-			"iif": "a", "oif": "c", "uid_start": 1, "uid_end": 2, "ipproto": "tcp", "sport_start": 80, "sport_end": 90, "dport": 443, "tun_id": 7, "table": "77",
+			"iif": "a", "oif": "c", "uid_start": 0, "uid_end": 0, "ipproto": "tcp", "sport_start": 80, "sport_end": 90, "dport": 443, "tun_id": 7, "table": "77",
 			"suppress_prefixlen": 0, "suppress_ifgroup": "9", "flow_from": "3", "flow_to": "4", "protocol": "static"}`,
-			`{"priority": 100, "invert": true, "src": "10.9.0.0/16", "dst": "10.8.0.0/16", "tos": 16, "mark": 16, "iif": "a", "oif": "c", "uidrange": "1-2",
+			`{"priority": 100, "invert": true, "src": "10.9.0.0/16", "dst": "10.8.0.0/16", "tos": 16, "mark": 16, "iif": "a", "oif": "c", "uidrange": "0-0",
 			"ipproto": "tcp", "sport": "80-90", "dport": "443", "tun_id": 7, "table": 77, "suppress_prefixlength": 0, "suppress_ifgroup": 9, "realms": "3/4",
 			"proto": "static", "action": "lookup", "l3mdev": false, "family": "inet"}`},
 		{`rule(root, priority=101, l3mdev=True)`, "rule", `{"priority": 101, "l3mdev": null}`, `{"l3mdev": true, "table": null}`},

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -58,7 +59,11 @@ func (w *encapWords) program(attr int, where string) error {
 	}
 	fd, err := w.load(object, section, pinned, lwtPrograms[where])
 	if err != nil {
-		return kernelError(err, "", "encap %s: %s: load section %s of %s%s", w.name, where, section, object, pinned)
+		hint := ""
+		if errors.Is(err, unix.EPERM) {
+			hint = "programs are loaded by root of the machine alone (CAP_BPF)"
+		}
+		return kernelError(err, hint, "encap %s: %s: load section %s of %s%s", w.name, where, section, object, pinned)
 	}
 	file, kept := object, section
 	if pinned != "" {

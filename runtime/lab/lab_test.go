@@ -262,8 +262,8 @@ func TestDoReturnsAfterPanic(t *testing.T) {
 
 // TestNearest: a misspelt word finds what it means, however short.
 func TestNearest(t *testing.T) {
-	for word, want := range map[string]string{"mtuu": "mtu", "vet": "veth", "bridgee": "bridge", "adrr": "addr", "xyzzy": "", "upp": "up", "up": ""} {
-		if got := lab.Nearest(word, []string{"mtu", "veth", "bridge", "addr", "up", "route"}); got != want {
+	for word, want := range map[string]string{"mtuu": "mtu", "vet": "veth", "bridgee": "bridge", "adrr": "addr", "xyzzy": "", "upp": "up", "up": "", "vth": "veth", "rote": "route"} {
+		if got := lab.Nearest(word, []string{"mtu", "vti", "veth", "vlan", "bridge", "addr", "up", "route"}); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
 		}
 	}

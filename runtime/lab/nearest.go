@@ -5,15 +5,20 @@ import "strings"
 // Nearest returns the candidate that a misspelt word most likely means, or "":
 // the one at the least edit distance (insertion, deletion, change, swap of
 // neighbours), if that is at most a third of the word and at least 1 is allowed;
-// else the shortest that begins with the word. A word that is a candidate is not
-// misspelt.
+// else the shortest that begins with the word. Of several at one distance it is one
+// that lacks letters or has some more, as words typed in haste do, before one that has
+// others; then the first by name. A word that is a candidate is not misspelt.
 func Nearest(word string, candidates []string) string {
-	best, least := "", max(1, len(word)/3)+1
+	best, least := "", 2*max(1, len(word)/3)+2
 	for _, c := range candidates {
-		switch d := distance(word, c); {
-		case d == 0:
+		d := 2 * distance(word, c)
+		if d == 0 {
 			return ""
-		case d < least:
+		}
+		if !within(word, c) && !within(c, word) {
+			d++
+		}
+		if d < least || d == least && best != "" && c < best {
 			best, least = c, d
 		}
 	}
@@ -27,6 +32,18 @@ func Nearest(word string, candidates []string) string {
 		}
 	}
 	return best
+}
+
+// within tells whether all letters of a are in b, in that order.
+func within(a, b string) bool {
+	for i := range len(a) {
+		at := strings.IndexByte(b, a[i])
+		if at < 0 {
+			return false
+		}
+		b = b[at+1:]
+	}
+	return true
 }
 
 // distance is the optimal string alignment distance.
