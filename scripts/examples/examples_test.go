@@ -106,6 +106,9 @@ func lacking(t *testing.T, r result) bool {
 	if r.code == 3 && strings.Contains(r.stderr, "this kernel has no ") {
 		labtest.Lacks(t, "kinds", r.stderr)
 	}
+	if r.code == 3 && strings.Contains(r.stderr, "/dev/net/tun") {
+		labtest.Lacks(t, "tun", r.stderr)
+	}
 	return false
 }
 

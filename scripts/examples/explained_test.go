@@ -274,7 +274,7 @@ route(root, "2001:db8:1::1", dev=a, encap="seg6local action End.DX4 nh4 10.0.0.9
 route(root, "2001:db8:2::1", dev=a, encap="seg6local action End.B6 srh segs fc00::1,fc00::2")
 delete(route(root, "2001:db8:3::/48", dev=a, encap="ip6 id 7 dst fd00::9"))
 rule(root, priority=100, src="10.9.0.0/16", dst="10.8.0.0/16", iif="a", oif=c, mark="0x10/0xff", tos=16, ipproto="tcp", sport="80-90", dport=443,
-     uidrange="1-2", invert=True, table=77, suppress_prefixlength=0, suppress_ifgroup=9, tun_id=7, realms="3/4", proto="static")
+     uidrange="0-0", invert=True, table=77, suppress_prefixlength=0, suppress_ifgroup=9, tun_id=7, realms="3/4", proto="static")
 rule(root, priority=102, action="blackhole", mark=7)
 rule(root, priority=103, action="nop", family=6)
 rule(root, priority=104, goto=32766)
