@@ -1,4 +1,4 @@
-package main
+package sandbox_test
 
 import (
 	"os"
@@ -23,11 +23,10 @@ func TestNeighborTableFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	script := scriptFile(t, `load("@topo", "star")
+	out := runScript(t, `load("@topo", "star")
 print(ping_all(star(6).hosts, timeout="2s"))
-`)
-	o := runs(t, exitOK, nsscript(t, script))
-	if !strings.Contains(o.stdout, "gc_thresh3 is 6)") || !strings.Contains(o.stdout, "the machine's neighbour table") {
-		t.Errorf("it does not say that the table is full:\n%s", o.stdout)
+`, "")
+	if !strings.Contains(out, "gc_thresh3 is 6)") || !strings.Contains(out, "the machine's neighbour table") {
+		t.Errorf("it does not say that the table is full:\n%s", out)
 	}
 }
