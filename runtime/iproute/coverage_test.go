@@ -84,7 +84,7 @@ func (u usage) text(t *testing.T) string {
 
 // Usage texts write some options in short.
 var (
-	placeholder = regexp.MustCompile(`<[^>]*>|[A-Za-z_.-]+:( |$)`)
+	explained   = regexp.MustCompile(`<[^>]*>|[A-Za-z_.-]+:( |$)`)
 	optionalNo  = regexp.MustCompile(`\[no\]\s*([a-z][a-z0-9_-]*)`)
 	literal     = regexp.MustCompile(`^([a-z][a-z0-9_.+-]*|6rd-[a-z_]+|[0-9.]+[A-Za-z]+|End(\.[A-Za-z0-9.]+)?)$`)
 	separators  = regexp.MustCompile(`[^A-Za-z0-9_.+-]+`)
@@ -110,7 +110,7 @@ func words(text string) map[string]bool {
 
 // literals are the words of a usage text that stand in commands as they are.
 func (u usage) literals(text string) []string {
-	text = optionalNo.ReplaceAllString(short.Replace(placeholder.ReplaceAllString(text, " ")), "$1 no$1")
+	text = optionalNo.ReplaceAllString(short.Replace(explained.ReplaceAllString(text, " ")), "$1 no$1")
 	skip := words(u.program + " " + u.object + " " + u.kind + " address")
 	seen, list := map[string]bool{}, []string{}
 	for _, w := range separators.Split(text, -1) {
