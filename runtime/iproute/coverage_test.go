@@ -84,11 +84,11 @@ func (u usage) text(t *testing.T) string {
 
 // Usage texts write some options in short.
 var (
-	explained   = regexp.MustCompile(`<[^>]*>|[A-Za-z_.-]+:( |$)`)
-	optionalNo  = regexp.MustCompile(`\[no\]\s*([a-z][a-z0-9_-]*)`)
-	literal     = regexp.MustCompile(`^([a-z][a-z0-9_.+-]*|6rd-[a-z_]+|[0-9.]+[A-Za-z]+|End(\.[A-Za-z0-9.]+)?)$`)
-	separators  = regexp.MustCompile(`[^A-Za-z0-9_.+-]+`)
-	short       = strings.NewReplacer("[no][i|o]seq", "seq iseq oseq noseq noiseq nooseq",
+	explained  = regexp.MustCompile(`<[^>]*>|[A-Za-z_.-]+:( |$)`)
+	optionalNo = regexp.MustCompile(`\[no\]\s*([a-z][a-z0-9_-]*)`)
+	literal    = regexp.MustCompile(`^([a-z][a-z0-9_.+-]*|6rd-[a-z_]+|[0-9.]+[A-Za-z]+|End(\.[A-Za-z0-9.]+)?)$`)
+	separators = regexp.MustCompile(`[^A-Za-z0-9_.+-]+`)
+	short      = strings.NewReplacer("[no][i|o]seq", "seq iseq oseq noseq noiseq nooseq",
 		"[no][i|o]csum", "csum icsum ocsum nocsum noicsum noocsum", "no[i|o]key", "nokey noikey nookey", "[i|o]key", "key ikey okey")
 )
 
