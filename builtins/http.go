@@ -143,13 +143,14 @@ func httpSpecs() []*Spec {
 				if err != nil {
 					return nil, err
 				}
-				s.extra = []field{{"ca", starlark.None}}
+				pem := starlark.Value(starlark.None)
+				s.extra = []liveField{{"ca", func() starlark.Value { return pem }}}
 				if secure {
 					ca, err := c.Env.Lab.CA()
 					if err != nil {
 						return nil, err
 					}
-					s.extra[0].value = starlark.String(ca.PEM)
+					pem = starlark.String(ca.PEM)
 				}
 				s.server, err = s.ns.ServeHTTP(c.Ctx, at, secure, s.web(get[starlark.Value](c, "routes", nil)))
 				return s, err

@@ -21,13 +21,19 @@ type Server struct {
 	ns     *lab.Namespace
 	server *probe.Server
 	env    *Env
-	extra  []field // what a kind of server has beside
+	extra  []liveField // what a kind of server has beside
 
 	pos event.Pos // where the script started it
 	via []event.Pos
 
 	mu       sync.Mutex
 	requests []starlark.Value // the last ones
+}
+
+// liveField is a name and what asks for its value.
+type liveField struct {
+	name  string
+	value func() starlark.Value
 }
 
 // mostRequests is how many requests a server remembers.
@@ -86,7 +92,7 @@ func (s *Server) Attr(name string) (starlark.Value, error) {
 	}
 	for _, f := range s.extra {
 		if f.name == name {
-			return f.value, nil
+			return f.value(), nil
 		}
 	}
 	return nil, nil

@@ -135,6 +135,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(serverSpecs, "tcp_server", "udp_server"),
 		newFamily(httpSpecs, "http", "http_server"),
 		newFamily(dnsSpecs, "dns", "dns_server"),
+		newFamily(dhcpSpecs, "dhcp_client", "dhcp_server"),
 		newFamily(captureSpecs, "capture"),
 		newFamily(pktSpecs, "pkt.ether", "pkt.vlan", "pkt.mpls", "pkt.arp", "pkt.ip", "pkt.ipv6", "pkt.srh", "pkt.icmp", "pkt.icmpv6",
 			"pkt.udp", "pkt.tcp", "pkt.vxlan", "pkt.gre", "pkt.geneve", "pkt.payload"),

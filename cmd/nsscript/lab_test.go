@@ -50,7 +50,6 @@ print("id", exec_in(blue, "id -u").stdout)
 		holds(t, strings.Join(strings.Fields(o.stdout), " "), "0 1000 1 id 0")
 	})
 	t.Run("several ids", func(t *testing.T) {
-		labtest.Need(t, "subuid", "setpriv")
 		several := ids + `
 print("nobody", exec_in(blue, "id -u; id -g; id -G; grep CapEff /proc/self/status", user="nobody").stdout)
 print("seven", exec_in(blue, "setpriv --reuid=7 --regid=8 --clear-groups id -u").stdout)
@@ -60,15 +59,7 @@ print("more", exec_in(blue, "id -u; id -g; id -G", user="nobody", group="daemon"
 print("tty", exec_in(blue, "id -u; test -t 0 && echo yes > /dev/tty", user="nobody", tty=True).stdout)
 print("denied", catch(lambda: exec_in(blue, "ip link set a down 2>&1 || cat /proc/sys/net/ipv4/ip_forward > /proc/sys/net/ipv4/ip_forward", user="nobody")))
 `
-		cmd := nsscript(t, scriptFile(t, several))
-		dir := labtest.PublicDir(t)
-		if err := os.WriteFile(filepath.Join(dir, "ranges"), []byte("daemon:1:1\nnobody:100000:65536\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		cmd.Args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, cmd.Args...)
-		o := runs(t, exitOK, inMounts(cmd, `touch /etc/subuid /etc/subgid
-mount --bind `+dir+`/ranges /etc/subuid
-mount --bind `+dir+`/ranges /etc/subgid`))
+		o := runs(t, exitOK, asSeveral(t, nsscript(t, scriptFile(t, several))))
 		holds(t, strings.Join(strings.Fields(o.stdout), " "),
 			"0 65534 1 1 100000 65536", "id 0", "nobody 65534 65534 65534 CapEff: 0000000000000000", "seven 7",
 			"both 7 8 8", "group 0 1", "more 65534 1 1 65534", "tty 65534 yes", "Permission denied")

@@ -17,8 +17,12 @@ var probes = map[string]func(e event.Event) []string{
 	"udp":        exchange,
 	"http":       curl,
 	"dns":        dig,
-	"capture":    tcpdump,
-	"send":       ownWords, // no program crafts packets from a command line
+
+	"dhcp_client": udhcpc,
+	"dhcp_server": dnsmasq,
+
+	"capture": tcpdump,
+	"send":    ownWords, // no program crafts packets from a command line
 }
 
 func tcpdump(e event.Event) []string {
@@ -76,6 +80,43 @@ func dig(e event.Event) []string {
 		w = append(w, "-p", port)
 	}
 	return append(w, "-q", e.Get("name"), "-t", e.Get("type"))
+}
+
+// udhcpc is the command of BusyBox, which asks once.
+func udhcpc(e event.Event) []string {
+	if server := e.Get("server"); server != "" { // which signals tell a running one
+		return ownWords(e)
+	}
+	w := append(inside(e), "udhcpc", "-f", "-n", "-q", "-i", e.Get("dev"))
+	if v := e.Get("request"); v != "" {
+		w = append(w, "-r", v)
+	}
+	if v := e.Get("hostname"); v != "" {
+		w = append(w, "-x", "hostname:"+v)
+	}
+	return w
+}
+
+// dnsmasq is the command of dnsmasq(8) as a server of DHCP alone.
+func dnsmasq(e event.Event) []string {
+	w := append(inside(e), "dnsmasq", "-k", "-p", "0")
+	if dev := e.Get("dev"); dev != "" {
+		w = append(w, "-i", dev)
+	}
+	lease := e.Get("lease")
+	if lease == "4294967295" {
+		lease = "infinite"
+	}
+	w = append(w, "-F", e.Get("first")+","+e.Get("last")+","+lease)
+	for _, o := range []struct{ key, name string }{{"router", "router"}, {"dns", "dns-server"}, {"domain", "domain-name"}} {
+		if v := e.Get(o.key); v != "" {
+			w = append(w, "-O", "option:"+o.name+","+v)
+		}
+	}
+	for _, host := range e.All("host") {
+		w = append(w, "-G", host)
+	}
+	return w
 }
 
 // iperf is the command of iperf3, whose server has to run on the other side.

@@ -38,6 +38,8 @@ type Namespace struct {
 	// last looked for, plus 1.
 	fallbacks int
 	gone      string // how it was deleted, or ""
+
+	leases map[int]*leased // of DHCP, by the links' indexes
 }
 
 func (ns *Namespace) String() string {

@@ -197,8 +197,12 @@ type resolver struct {
 	server *probe.Server
 }
 
-// Resolver is the lab's name server for a namespace: the first that runs.
+// Resolver is the name server for a namespace: the first of its leases of DHCP, or
+// the lab's first that runs.
 func (ns *Namespace) Resolver() (at netip.AddrPort, known bool, err error) {
+	if own := ns.leasedDNS(); len(own) > 0 {
+		return netip.AddrPortFrom(own[0], 53), true, nil
+	}
 	for _, r := range ns.lab.resolvers {
 		if !r.server.Running() || r.ns.gone != "" {
 			continue

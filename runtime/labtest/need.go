@@ -118,11 +118,18 @@ func lacksSubuid() string {
 	return lacksNobody()
 }
 
+// packages are Debian's that have a program.
+var packages = map[string]string{"curl": "curl", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "ip": "iproute2", "iperf3": "iperf3", "nginx": "nginx-light",
+	"ping": "iputils-ping", "tcpdump": "tcpdump", "tshark": "tshark", "udhcpc": "udhcpc"}
+
 func missing(program string) string {
-	if _, err := exec.LookPath(program); err != nil {
-		return "no program " + program
+	if _, err := exec.LookPath(program); err == nil {
+		return ""
 	}
-	return ""
+	if p := packages[program]; p != "" {
+		return "no program " + program + " (Debian's package " + p + ")"
+	}
+	return "no program " + program
 }
 
 // lacksUserns tries to make a user namespace.
