@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
@@ -46,7 +47,11 @@ func (env *Env) addrRows(ns *lab.Namespace, addrs []*lab.Address) (starlark.Valu
 	own := map[*lab.Link][]string{}
 	for _, a := range addrs {
 		items = append(items, env.address(a))
-		own[a.Link] = append(own[a.Link], a.Prefix().String())
+		shown := a.Prefix().String()
+		if a.Peer.IsValid() { // whose length it is, as `ip` has it
+			shown = fmt.Sprintf("%s peer %s/%d", a.IP, a.Peer, a.PrefixLen)
+		}
+		own[a.Link] = append(own[a.Link], shown)
 	}
 	var links []*lab.Link
 	var infos []*lab.LinkInfo

@@ -110,6 +110,12 @@ func resolved(q probe.DNSRequest, r probe.DNSResult) *Record {
 	if r.Err != nil {
 		reason, lines[0] = starlark.String(r.Err.Error()), fmt.Sprintf("dns %s %s: %v", q.Name, q.Type, r.Err)
 	}
+	switch {
+	case r.Err == nil && r.RCode != "NOERROR":
+		reason = starlark.String("the server says " + r.RCode)
+	case r.Err == nil && !ok:
+		reason = starlark.String(fmt.Sprintf("%s has no record of type %s", q.Name, q.Type))
+	}
 	var answers []starlark.Value
 	for _, a := range r.Answers {
 		line := fmt.Sprintf("%s %d %s %s", a.Name, a.TTL, a.Type, a.Data)
@@ -204,6 +210,8 @@ func zoneEntry(name string, v starlark.Value) (probe.DNSAnswer, error) {
 				kind = "A"
 			} else if err == nil {
 				kind = "AAAA"
+			} else if strings.Trim(s, "0123456789./") == "" || strings.Contains(s, ":") {
+				return fmt.Errorf("%q is no IP address", s)
 			}
 		}
 		r := probe.DNSRecord{Name: name, Type: kind, Data: s}

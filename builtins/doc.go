@@ -24,16 +24,23 @@ func Index() string {
 			family = s.Family
 			b.WriteString(family + "\n")
 		}
-		fmt.Fprintf(&b, "  %-20s %s\n", s.Name, firstSentence(s.Doc))
+		b.WriteString(indexLine(s.Name, s.Doc))
 	}
 	for _, f := range libraryFunctions() {
 		if f.lib != family {
 			family = f.lib
 			fmt.Fprintf(&b, "\n%s\n", family)
 		}
-		fmt.Fprintf(&b, "  %-20s %s\n", f.name, firstSentence(f.doc))
+		b.WriteString(indexLine(f.name, f.doc))
 	}
 	return b.String()
+}
+
+// indexLine is a name with the first sentence of what it does, in lines of 80 columns.
+func indexLine(name, doc string) string {
+	const column = 23
+	text := strings.ReplaceAll(wrap(firstSentence(doc), 80-column), "\n", "\n"+strings.Repeat(" ", column))
+	return fmt.Sprintf("  %-20s %s\n", name, text)
 }
 
 func firstSentence(doc string) string {
@@ -75,7 +82,7 @@ func (s *Spec) page() string {
 	if len(s.Params) > 0 {
 		b.WriteString("\n")
 		for _, p := range s.Params {
-			fmt.Fprintf(&b, "  %-22s %s: %s\n", p.Name, p.Type.Name, p.Doc)
+			fmt.Fprintf(&b, "  %-22s %s\n", p.Name, strings.ReplaceAll(wrap(p.about(), 80-25), "\n", "\n"+strings.Repeat(" ", 25)))
 		}
 	}
 	if s.Returns != "" {
@@ -88,6 +95,14 @@ func (s *Spec) page() string {
 		fmt.Fprintf(&b, "\nExample:\n%s\n", indent(s.Example))
 	}
 	return b.String()
+}
+
+// about is what a parameter takes and what it is for, said once where both say the same.
+func (p Param) about() string {
+	if strings.Contains(p.Type.Name, p.Doc) {
+		return p.Type.Name
+	}
+	return p.Type.Name + ": " + p.Doc
 }
 
 func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }

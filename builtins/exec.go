@@ -154,6 +154,9 @@ func (env *Env) result(r process.Result) *Record {
 	if r.Truncated {
 		text += fmt.Sprintf("\n… there was more: of each stream %d MiB are kept", process.MaxOutput>>20)
 	}
+	if r.Code != 0 { // printed alone, a failure is not to look like nothing
+		text = strings.TrimLeft(fmt.Sprintf("%s\n(exit status %d)", strings.TrimRight(text+"\n"+r.Stderr, "\n"), r.Code), "\n")
+	}
 	rec := record("result", text, nil,
 		field{"code", starlark.MakeInt(r.Code)}, field{"stdout", starlark.String(r.Stdout)}, field{"stderr", starlark.String(r.Stderr)},
 		field{"ok", starlark.Bool(r.Code == 0)}, field{"seconds", seconds(r.Took)}, field{"argv", strs(r.Argv)},

@@ -305,7 +305,7 @@ func checkTable() []*check {
 			example: "expect.matches(\"10.1.1.1\", \"^10\\\\.\")",
 			fn: func(c *Call) (string, error) {
 				got, re := get[starlark.Value](c, "got", nil), get[*regexp.Regexp](c, "regexp", nil)
-				if re.MatchString(c.Env.printed(got)) {
+				if text, _ := c.Env.printed(got); re.MatchString(text) {
 					return "", nil
 				}
 				return fmt.Sprintf("got %s, which does not match %q", show(got), re), nil

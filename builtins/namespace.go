@@ -111,6 +111,7 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 		}
 		return n.env.addrRows(n.ns, addrs)
 	case "routes":
+		n.env.Lab.Settle(n.env.Ctx) // those of a link that lost its carrier are marked
 		routes, err := n.ns.Routes(lab.RouteFilter{})
 		if err != nil {
 			return nil, err
@@ -207,7 +208,8 @@ func namespaceSpecs() []*Spec {
 			Doc: "Makes a network namespace, bound at /run/netns/NAME. It has only lo, down. " +
 				"With pid= or path= it is the handle of one that exists. A name that is left out is the next free ns0, ns1 …; " +
 				"a name that is taken is an error unless exist=True, which returns the one that is there. " +
-				"IPv6 addresses are usable at once, since duplicate address detection (RFC 4862) is off unless dad=True.",
+				"IPv6 addresses are usable at once: those that scripts add skip duplicate address detection (RFC 4862), and link-local ones are " +
+				"made anew without it before the first probe, unless dad=True. What programs add themselves is subject to it; ready() waits for that.",
 			Params: []Param{
 				optional("name", tNamespaceName, "", "the name under /run/netns"),
 				keyword("pid", tPID, "", "find the namespace of this process instead"),

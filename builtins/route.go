@@ -47,7 +47,7 @@ func (env *Env) hop(h nextHop) *Record {
 	weight := max(h.Weight, 1)
 	return record("hop", words+" weight "+itoa(weight), h,
 		field{"via", addrText(h.via)}, field{"dev", env.link(h.Dev)}, field{"weight", starlark.MakeInt(weight)},
-		field{"onlink", starlark.Bool(h.OnLink)}, field{"encap", h.encapText()}, field{"as_to", labelsText(h.NewDst)}, field{"realms", realmsText(h.Realms)})
+		field{"onlink", starlark.Bool(h.OnLink)}, field{"encap", h.encapText()}, field{"as_to", labelsText(h.NewDst)}, field{"realms", realmsText(h.Realms)}, field{"flags", strs(h.Flags())})
 }
 
 func (env *Env) routeRows(routes []*lab.Route) *starlark.List {

@@ -63,10 +63,15 @@ func (env *Env) rule(r *lab.Rule) *Record {
 
 func (env *Env) ruleRows(rules []*lab.Rule) *starlark.List {
 	var items []starlark.Value
+	var cells [][]string
 	for _, r := range rules {
-		items = append(items, env.rule(r))
+		row := []string{r.String()}
+		if r.Family == unix.AF_INET6 { // there are rules of the same words for IPv4
+			row = append(row, "inet6")
+		}
+		items, cells = append(items, env.rule(r)), append(cells, row)
 	}
-	return env.lineRows(items)
+	return env.rows(items, cells)
 }
 
 // tMark is a mark, or a mark and a mask.

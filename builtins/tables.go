@@ -55,22 +55,23 @@ func (env *Env) lineRows(items []starlark.Value) *starlark.List {
 	return env.rows(items, cells)
 }
 
-// printed is a value as print() shows it.
-func (env *Env) printed(v starlark.Value) string {
+// printed is a value as print() shows it; table tells whether that is one of kernel
+// objects.
+func (env *Env) printed(v starlark.Value) (shown string, table bool) {
 	if s, ok := starlark.AsString(v); ok {
-		return s
+		return s, false
 	}
 	list, ok := v.(*starlark.List)
 	if !ok {
-		return v.String()
+		return v.String(), false
 	}
 	env.tables.mu.Lock()
 	t, known := env.tables.of[weak.Make(list)]
 	env.tables.mu.Unlock()
 	if !known || !t.holds(list) {
-		return v.String()
+		return v.String(), false
 	}
-	return Table(nil, t.cells)
+	return Table(nil, t.cells), true
 }
 
 // holds tells whether the list has the items that the table was made of.

@@ -27,13 +27,13 @@ func TestTablesAreForgotten(t *testing.T) {
 	if n := left(); n != 1 {
 		t.Errorf("%d tables are kept, of one list", n)
 	}
-	if got := env.printed(kept); got != "as  a  table" {
+	if got, _ := env.printed(kept); got != "as  a  table" {
 		t.Errorf("printed %q", got)
 	}
 	if err := kept.Append(starlark.None); err != nil {
 		t.Fatal(err)
 	}
-	if got := env.printed(kept); got != "[a, None]" {
+	if got, _ := env.printed(kept); got != "[a, None]" {
 		t.Errorf("printed %q after a change", got)
 	}
 }

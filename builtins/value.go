@@ -19,14 +19,14 @@ func valueSpecs() []*Spec {
 			Name: "print", Family: familyValues,
 			Doc: "Prints values. A list of kernel objects that an attribute or routes() returned prints as a table of what was there when it was read, " +
 				"unless the script has changed it; str() and \"%s\" write it as any list.",
-			Params:  []Param{variadic("values", tAny, "what to print"), keyword("sep", tString, "", "between values: a space, or a newline where a value has several lines")},
+			Params:  []Param{variadic("values", tAny, "what to print"), keyword("sep", tString, "", "between values: a space, or a newline where a value is a table or has several lines")},
 			Example: "print(\"links:\")\nprint(root.links)",
 			Fn: func(c *Call) (starlark.Value, error) {
 				var parts []string
 				sep := " "
 				for _, v := range all[starlark.Value](c, "values") {
-					text := c.Env.printed(v)
-					if strings.Contains(strings.TrimSuffix(text, "\n"), "\n") {
+					text, table := c.Env.printed(v)
+					if table || strings.Contains(strings.TrimSuffix(text, "\n"), "\n") {
 						sep = "\n"
 					}
 					parts = append(parts, text)

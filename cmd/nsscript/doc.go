@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"strings"
 
 	"nsscript/builtins"
@@ -38,7 +40,8 @@ func doc(args []string) int {
 		if near != "" {
 			near = ": did you mean " + near + "?"
 		}
-		return misuse("there is no builtin %s%s", f.Arg(0), near)
+		fmt.Fprintf(os.Stderr, "nsscript: there is no builtin %s%s\n(nsscript doc lists them)\n", f.Arg(0), near)
+		return exitUsage
 	}
 	return show(strings.TrimRight(page, "\n") + "\n")
 }

@@ -157,7 +157,7 @@ func (s *settings) lookAfter() int {
 // noLab says why there is no private lab, or how it ended.
 func (s *settings) noLab(err error) int {
 	if errors.Is(err, sandbox.ErrInterrupted) {
-		sayInterrupted()
+		sayInterrupted("")
 		return exitInterrupted
 	}
 	fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
@@ -248,7 +248,7 @@ func (s *settings) stuck(l *lab.Lab, st *sandbox.State) func(error) {
 	return func(cause error) {
 		status := exitError
 		if errors.Is(cause, errInterrupted) {
-			sayInterrupted()
+			sayInterrupted("")
 			status = exitInterrupted
 		} else {
 			fmt.Fprintf(os.Stderr, "%s: error: %s\n", s.file, strings.TrimSuffix(cause.Error(), ": "+builtins.ErrLimit.Error()))
@@ -299,7 +299,10 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 			status = exitSkipped
 		}
 	case errors.Is(err, errInterrupted):
-		sayInterrupted()
+		sayInterrupted(" at " + strings.Replace(r.Explain(err), ": error: "+errInterrupted.Error(), "", 1))
+		if result.Checks > 0 && !s.quiet {
+			fmt.Fprintln(os.Stderr, closing(s.file, result, exitInterrupted, paint))
+		}
 		return exitInterrupted
 	case errors.Is(err, unix.EPIPE):
 		return exitBrokenPipe // as if SIGPIPE had ended it: nobody reads on
@@ -335,11 +338,15 @@ func closing(file string, r script.Result, status int, paint func(int, string) s
 		failed = fmt.Sprintf("%d of %s failed", r.Failed, plural(r.Checks, "check"))
 	}
 	switch {
-	case status == exitError || status == exitCannot:
+	case status == exitError || status == exitCannot || status == exitInterrupted:
 		if failed == "" {
 			failed = plural(r.Checks, "check")
 		}
-		text += paint(red, "error") + " after " + failed
+		ended := "error"
+		if status == exitInterrupted {
+			ended = errInterrupted.Error()
+		}
+		text += paint(red, ended) + " after " + failed
 	case failed != "":
 		text += paint(red, failed)
 	case status == exitSkipped:

@@ -34,8 +34,13 @@ func catchSignals() func() <-chan os.Signal {
 // errInterrupted is why a run ends after Ctrl-C.
 var errInterrupted = errors.New("interrupted")
 
-// sayInterrupted says so once: the script may end just when its time is up.
-var sayInterrupted = sync.OnceFunc(func() { fmt.Fprintln(os.Stderr, "nsscript: interrupted") })
+var interruptedOnce sync.Once
+
+// sayInterrupted says so once, with where the script was if that is known: the script
+// may end just when its time is up.
+func sayInterrupted(where string) {
+	interruptedOnce.Do(func() { fmt.Fprintln(os.Stderr, "nsscript: interrupted"+where) })
+}
 
 // interruptible is a context that ends at SIGINT, SIGTERM or SIGHUP. A run that
 // does not end then is ended: in a private lab nothing can be left behind, and on
@@ -54,7 +59,7 @@ func (s *settings) interruptible(st *sandbox.State) (context.Context, context.Ca
 			grace = 30 * time.Second // the machine's own network is being restored
 		}
 		time.Sleep(grace)
-		sayInterrupted()
+		sayInterrupted("")
 		st.Exit(exitInterrupted)
 	}()
 	return ctx, func() { cancel(nil) }

@@ -134,16 +134,17 @@ func lastWords(r process.Result) string {
 }
 
 // LastLines are the last lines of a program's output for a message, each after a
-// line's end: ten at most, without what would upset a terminal.
+// line's end: ten at most, and the first before them, which often is the cause; without
+// what would upset a terminal.
 func LastLines(text string) string {
 	const most, width = 10, 500
-	text = strings.TrimSpace(strings.ReplaceAll(text[max(0, len(text)-most*width):], "\r\n", "\n"))
+	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 	if text == "" {
 		return ""
 	}
 	lines := strings.Split(text, "\n")
-	if len(lines) > most {
-		lines = append([]string{"…"}, lines[len(lines)-most:]...)
+	if len(lines) > most+1 {
+		lines = append([]string{lines[0], "…"}, lines[len(lines)-most:]...)
 	}
 	for i, l := range lines {
 		if len(l) > width {
@@ -169,7 +170,7 @@ func (ns *Namespace) exitHint(r process.Result) string {
 	if !oneID() {
 		return ""
 	}
-	for _, word := range []string{"setgroups", "setuid", "setgid", "setegid", "seteuid", "initgroups", "chown", "setresuid", "setresgid"} {
+	for _, word := range []string{"Couldn't change to", "setgroups", "setuid", "setgid", "setegid", "seteuid", "initgroups", "chown", "setresuid", "setresgid"} {
 		if strings.Contains(r.Stderr, word) {
 			return "this program changes user; install uidmap and add a subuid range"
 		}

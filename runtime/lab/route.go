@@ -21,6 +21,8 @@ type Hop struct {
 	Encap  *Encap
 	NewDst Labels // of an MPLS route: the labels instead
 	Realms uint32
+
+	flags uint32 // RTNH_F_*
 }
 
 // Route is a route to make, or one that was read (ip-route(8)).

@@ -267,7 +267,7 @@ func gateway(kind int, v []byte) netip.Addr {
 
 func (ns *Namespace) parseHops(b []byte) (hops []Hop) {
 	eachHop(b, func(hop []byte) {
-		h := Hop{Weight: int(hop[3]) + 1, Dev: ns.linkAt(int(u32(hop[4:]))), OnLink: hop[2]&unix.RTNH_F_ONLINK != 0}
+		h := Hop{Weight: int(hop[3]) + 1, Dev: ns.linkAt(int(u32(hop[4:]))), OnLink: hop[2]&unix.RTNH_F_ONLINK != 0, flags: uint32(hop[2])}
 		for kind, v := range attributes(hop[unix.SizeofRtNexthop:]) {
 			switch kind {
 			case unix.RTA_GATEWAY, unix.RTA_VIA:
@@ -293,12 +293,20 @@ var routeFlags = []struct {
 	{unix.RTNH_F_TRAP, "trap"}, {unix.RTNH_F_LINKDOWN, "linkdown"}, {unix.RTNH_F_UNRESOLVED, "unresolved"},
 }
 
-// Flags are remarks of the kernel on the route, like "linkdown".
-func (r *Route) Flags() (names []string) {
+func remarksOf(flags uint32) (names []string) {
 	for _, f := range routeFlags {
-		if r.flags&f.bit != 0 {
+		if flags&f.bit != 0 {
 			names = append(names, f.name)
 		}
 	}
 	return names
 }
+
+// Flags are remarks of the kernel on the route, like "linkdown".
+func (r *Route) Flags() []string { return remarksOf(r.flags) }
+
+// Flags are remarks of the kernel on the hop, like "linkdown".
+func (h *Hop) Flags() []string { return remarksOf(h.flags) }
+
+// shownRemarks are those that say how a route or a hop is, and not how it was made.
+func shownRemarks(flags uint32) []string { return remarksOf(flags &^ unix.RTNH_F_ONLINK) }

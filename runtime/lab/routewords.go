@@ -117,16 +117,21 @@ func (r *Route) String() string {
 		w = append(w, r.TypeName())
 	}
 	w = append(w, r.DstString())
+	hop := 0
 	r.words(func(key, value string) {
-		if key == "scope" && r.Scope == unix.RT_SCOPE_UNIVERSE {
+		if key == "scope" && r.Scope == unix.RT_SCOPE_UNIVERSE || key == "proto" && r.Proto == unix.RTPROT_UNSPEC {
 			return
 		}
 		w = append(w, key)
 		if value != "" {
 			w = append(w, value)
 		}
+		if key == "nexthop" {
+			w = append(w, shownRemarks(r.Hops[hop].flags)...)
+			hop++
+		}
 	})
-	return strings.Join(w, " ")
+	return strings.Join(append(w, shownRemarks(r.flags)...), " ")
 }
 
 // RealmsWords are realms as `ip` writes them: "from/to", or the one of the

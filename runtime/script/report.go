@@ -39,8 +39,11 @@ func (r *Runner) Explain(err error) string {
 		reason, trace = l.err, l.at
 	}
 	frames, cause := unroll(trace)
-	if l == nil {
+	switch n := len(frames); {
+	case l == nil:
 		reason = cause
+	case n > 0:
+		frames[n-1].pos = r.spinning(frames[n-1].pos)
 	}
 	return r.explainFrames(frames, reason)
 }
