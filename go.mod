@@ -3,7 +3,6 @@ module nsscript
 go 1.26.0
 
 require (
-	github.com/cilium/ebpf v0.22.0
 	github.com/creack/pty v1.1.24
 	github.com/google/go-cmp v0.7.0
 	github.com/mdlayher/ndp v1.1.0

@@ -196,7 +196,8 @@ func routeSpec() *Spec {
 			"(for \"default\": of IPv4, or of IPv6 if it has none of IPv4). " +
 			"Types beside unicast are local, broadcast, anycast, multicast, blackhole, unreachable, prohibit and throw. " +
 			"encap is mpls, ip, ip6, ila, seg6, seg6local, bpf, rpl, ioam6 or xfrm with what ip-route(8) has after it; " +
-			"the files of programs are relative to the working directory.",
+			"the files of programs are relative to the working directory, and may have maps, variables and functions; " +
+			"what more libbpf can (CO-RE, pinned maps, functions of the kernel's) takes pinned FILE.",
 		Params: params,
 		Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nr = route(root, \"192.0.2.0/24\", via=\"10.0.0.2\", mtu=1400, lock=[\"mtu\"])\n" +
 			"expect.eq((r.dst, r.via, r.dev, r.mtu, r.locked), (\"192.0.2.0/24\", \"10.0.0.2\", a, 1400, [\"mtu\"]))\n" +

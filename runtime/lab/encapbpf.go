@@ -3,13 +3,15 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
-	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/bpf"
 )
 
 // Programs that see the packets of a route (include/uapi/linux/lwtunnel.h).
@@ -17,9 +19,6 @@ const (
 	bpfIn, bpfOut, bpfXmit, bpfHeadroom = 1, 2, 3, 4
 	bpfProgFD, bpfProgName              = 1, 2
 )
-
-// lwtPrograms are the types of such programs, by where they run.
-var lwtPrograms = map[string]ebpf.ProgramType{"in": ebpf.LWTIn, "out": ebpf.LWTOut, "xmit": ebpf.LWTXmit, "seg6local": ebpf.LWTSeg6Local}
 
 func parseBPFEncap(w *encapWords) error {
 	err := w.each(map[string]func() error{
@@ -57,7 +56,7 @@ func (w *encapWords) program(attr int, where string) error {
 	if (object == "") == (pinned == "") {
 		return w.usage("%s: a program is obj FILE section NAME, or pinned FILE", where)
 	}
-	fd, err := w.load(object, section, pinned, lwtPrograms[where])
+	fd, err := w.load(object, section, pinned, where)
 	if err != nil {
 		hint := ""
 		if errors.Is(err, unix.EPERM) {
@@ -77,40 +76,20 @@ func (w *encapWords) program(attr int, where string) error {
 }
 
 // load loads a program, with the maps that it uses, and keeps it open.
-func (w *encapWords) load(object, section, pinned string, kind ebpf.ProgramType) (int, error) {
+func (w *encapWords) load(object, section, pinned, where string) (int, error) {
+	var f *os.File
+	var err error
 	if pinned != "" {
-		p, err := ebpf.LoadPinnedProgram(pinned, nil)
-		if err != nil {
-			return 0, err
-		}
-		w.files = append(w.files, p)
-		return p.FD(), nil
+		f, err = bpf.Pinned(pinned)
+	} else {
+		kinds := map[string]bpf.Kind{"in": bpf.LWTIn, "out": bpf.LWTOut, "xmit": bpf.LWTXmit, "seg6local": bpf.LWTSeg6Local}
+		f, err = bpf.Load(object, section, kinds[where])
 	}
-	spec, err := ebpf.LoadCollectionSpec(object)
 	if err != nil {
 		return 0, err
 	}
-	name := ""
-	for n, p := range spec.Programs {
-		if p.SectionName == section {
-			name = n
-		}
-	}
-	if name == "" {
-		return 0, fmt.Errorf("it has no such section")
-	}
-	program := spec.Programs[name]
-	program.Type, program.AttachType = kind, ebpf.AttachNone
-	spec.Programs = map[string]*ebpf.ProgramSpec{name: program}
-	loaded, err := ebpf.NewCollection(spec)
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range loaded.Maps {
-		m.Close() // the program has them
-	}
-	w.files = append(w.files, loaded.Programs[name])
-	return loaded.Programs[name].FD(), nil
+	w.files = append(w.files, f)
+	return int(f.Fd()), nil
 }
 
 func showBPFEncap(_ *Namespace, data []byte) string {
