@@ -14,20 +14,25 @@ import (
 // allowed says which packages of ours each folder may import: the house has one
 // arrow (docs/architecture.md).
 var allowed = map[string][]string{
+	"runtime/bpf":     {},
 	"runtime/event":   {},
 	"runtime/netns":   {},
-	"runtime/sandbox": {},
+	"runtime/sandbox": {"runtime/sandbox/again"},
 	"runtime/process": {},
 	"runtime/probe":   {"runtime/netns", "runtime/packet"},
 	"runtime/packet":  {},
 	"runtime/iproute": {"runtime/event"},
 	"runtime/feature": {"runtime/netns"},
-	"runtime/lab":     {"runtime/event", "runtime/feature", "runtime/netns", "runtime/packet", "runtime/process", "runtime/probe"},
+	"runtime/lab":     {"runtime/bpf", "runtime/event", "runtime/feature", "runtime/netns", "runtime/packet", "runtime/process", "runtime/probe"},
 	"builtins/std":    {},
 	"builtins":        {"builtins/std", "runtime/event", "runtime/lab", "runtime/packet", "runtime/process", "runtime/probe"},
 	"runtime/script":  {"builtins", "builtins/std", "runtime/event", "runtime/lab"},
 	"runtime/labtest": {"runtime/netns", "runtime/sandbox"},
-	"cmd/nsscript":    {"builtins", "runtime/event", "runtime/feature", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/script"},
+	"cmd/nsscript":    {"cmd/nsscript/early", "builtins", "runtime/event", "runtime/feature", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/sandbox/again", "runtime/script"},
+
+	// What is initialized first imports next to nothing.
+	"runtime/sandbox/again": {},
+	"cmd/nsscript/early":    {"runtime/sandbox/again"},
 }
 
 // outside says who alone may import a library.

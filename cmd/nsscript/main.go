@@ -14,8 +14,9 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"nsscript/cmd/nsscript/early"
 	"nsscript/runtime/lab"
-	"nsscript/runtime/netns"
+	"nsscript/runtime/sandbox"
 )
 
 // Exit statuses.
@@ -30,12 +31,6 @@ const (
 	exitBrokenPipe  = 141 // 128 + SIGPIPE
 )
 
-func init() {
-	// /proc/1/ns/net of a lab is the namespace of the first thread: it stays
-	// with main, which enters no other.
-	netns.Pin()
-}
-
 // verb is a subcommand.
 type verb struct {
 	name, usage, short string
@@ -45,7 +40,16 @@ type verb struct {
 
 func verbs() []verb { return []verb{runVerb, explainVerb, docVerb, doctorVerb} }
 
-func main() { os.Exit(dispatch(os.Args[1:])) }
+func main() {
+	if early.Started != nil {
+		os.Exit((&settings{}).lookAfter(early.Started))
+	}
+	status := dispatch(os.Args[1:])
+	if sandbox.Inside() {
+		sandbox.Leave(status)
+	}
+	os.Exit(status)
+}
 
 // dispatch finds the verb; a first word that is none is a file to run.
 func dispatch(args []string) int {

@@ -19,6 +19,7 @@ import (
 	"nsscript/runtime/lab"
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
+	"nsscript/runtime/sandbox/again"
 	"nsscript/runtime/script"
 )
 
@@ -109,14 +110,18 @@ func (s *settings) operands(args []string) (status int, ok bool) {
 // execute runs fn in the private lab that it makes, or with --host where it is,
 // in a process of its own that this one looks after.
 func (s *settings) execute(fn func(st *sandbox.State) int) int {
+	if !s.there() {
+		return exitError
+	}
 	if !sandbox.Inside() {
-		return s.lookAfter()
+		return s.lookAfter(nil)
 	}
 	s.signals = catchSignals()
-	st, err := sandbox.Enter()
+	wd, _ := os.Getwd()
+	st, err := sandbox.Enter(wd, filepath.Dir(s.file), os.TempDir())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "nsscript: private lab: %v\n", err)
-		os.Exit(exitCannot)
+		sandbox.Leave(exitCannot)
 	}
 	if !s.read() || !s.record() {
 		st.Exit(exitError)
@@ -134,18 +139,24 @@ func (s *settings) execute(fn func(st *sandbox.State) int) int {
 	return exitOK
 }
 
-// lookAfter starts the process that runs the script and waits for its end.
-func (s *settings) lookAfter() int {
-	if s.file != "-" {
-		if _, err := os.Stat(s.file); err != nil {
-			fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
-			return exitError
-		}
+// there tells whether there is a file to run, and says so when there is none.
+func (s *settings) there() bool {
+	if s.file == "-" {
+		return true
 	}
-	o := sandbox.Options{Host: s.host}
+	_, err := os.Stat(s.file)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
+	}
+	return err == nil
+}
+
+// lookAfter starts the process that runs the script, unless it has been started,
+// and waits for its end.
+func (s *settings) lookAfter(started *again.Process) int {
+	o := sandbox.Options{Host: s.host, Started: started}
 	if !s.host {
-		wd, _ := os.Getwd()
-		o.Keep, o.Message = []string{wd, filepath.Dir(s.file), os.TempDir()}, lab.MachineSettings
+		o.Message = lab.MachineSettings
 	}
 	status, err := sandbox.Run(o)
 	if err != nil {
@@ -270,7 +281,11 @@ func traceLine(e event.Event) string {
 	if pos == "" {
 		pos = "lab"
 	}
-	text := fmt.Sprintf("%s: %s  (%s)", pos, line, e.Took.Round(time.Microsecond))
+	took := "with the above"
+	if e.Took > 0 {
+		took = e.Took.Round(time.Microsecond).String()
+	}
+	text := fmt.Sprintf("%s: %s  (%s)", pos, line, took)
 	if e.Err != nil {
 		text += "  FAILED: " + e.Err.Error()
 	}
@@ -314,7 +329,7 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 		status = exitError
 		switch {
 		case !errors.As(err, &e):
-		case e.Kind == lab.KindMissing && e.Err != nil:
+		case e.Kind == lab.KindMissing:
 			status = exitCannot
 		case e.Kind == builtins.KindArgument:
 			return exitUsage

@@ -49,7 +49,10 @@ func Main(m *testing.M) {
 		Outside(m)
 	}
 	var err error
-	if entered, err = sandbox.Enter(); err != nil {
+	wd, _ := os.Getwd()
+	exe, _ := os.Executable()
+	entered, err = sandbox.Enter(wd, filepath.Dir(exe), os.TempDir(), os.Getenv("GOCACHE"), filepath.Dir(os.Getenv("NSSCRIPT_BINARY")))
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "private lab for the tests: %v\n", err)
 		os.Exit(1)
 	}
@@ -87,12 +90,7 @@ var atExit = func() {}
 // runInside starts the test binary again in a private lab. The error says that
 // there can be none; a test binary that crashed in it has a status.
 func runInside() (status int, err error) {
-	wd, _ := os.Getwd()
-	exe, _ := os.Executable()
-	status, err = sandbox.Run(sandbox.Options{
-		Keep:      []string{wd, filepath.Dir(exe), os.TempDir(), os.Getenv("GOCACHE"), filepath.Dir(os.Getenv("NSSCRIPT_BINARY"))},
-		RawStderr: true,
-	})
+	status, err = sandbox.Run(sandbox.Options{RawStderr: true})
 	if errors.Is(err, sandbox.ErrInterrupted) {
 		return 128 + int(unix.SIGINT), nil
 	}

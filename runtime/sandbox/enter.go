@@ -7,11 +7,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/sandbox/again"
 )
 
 // State is what [Enter] found and made.
@@ -36,27 +39,29 @@ type State struct {
 	interrupt func() // closes Interrupted
 }
 
-// Enter makes the inner process the lab's: ids, mounts, standard error. Call it
-// first thing, on the first thread.
-func Enter() (*State, error) {
-	cfg, err := parseConfig(os.Getenv(marker))
+// Enter makes the inner process the lab's: ids, mounts, standard error. Call it on
+// the first thread, before anything else is done to the process. keep lists what
+// the lab must still see although it is under /run, which the lab covers with its
+// own: the script, the working directory, TMPDIR. Paths elsewhere are ignored.
+func Enter(keep ...string) (*State, error) {
+	cfg, err := again.ParseConfig(os.Getenv(again.Marker))
 	if err != nil {
-		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
+		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", again.Marker, err)
 	}
-	os.Unsetenv(marker)
-	unix.CloseOnExec(lifelineFD)
-	unix.CloseOnExec(messageFD)
+	os.Unsetenv(again.Marker)
+	unix.CloseOnExec(again.LifelineFD)
+	unix.CloseOnExec(again.MessageFD)
 	// The lifeline must be non-blocking before NewFile sees it, so that waiting
 	// for its end costs no thread.
-	if err := unix.SetNonblock(lifelineFD, true); err != nil {
-		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", marker, err)
+	if err := unix.SetNonblock(again.LifelineFD, true); err != nil {
+		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", again.Marker, err)
 	}
-	st := &State{Message: sync.OnceValue(readMessage), host: cfg.Host, lifeline: os.NewFile(lifelineFD, "lifeline")}
+	st := &State{Message: sync.OnceValue(readMessage), host: cfg.Host, lifeline: os.NewFile(again.LifelineFD, "lifeline")}
 	interrupted := make(chan struct{})
 	st.Interrupted, st.interrupt = interrupted, sync.OnceFunc(func() { close(interrupted) })
 	if !cfg.RawStderr {
-		unix.CloseOnExec(stderrFD)
-		os.Stderr = os.NewFile(stderrFD, "/dev/stderr")
+		unix.CloseOnExec(again.StderrFD)
+		os.Stderr = os.NewFile(again.StderrFD, "/dev/stderr")
 	}
 	if cfg.AwaitIDs {
 		if err := st.takeIDs(); err != nil {
@@ -64,8 +69,8 @@ func Enter() (*State, error) {
 		}
 	}
 	if cfg.Host {
-		unix.CloseOnExec(journalFD)
-		st.Journal = os.NewFile(journalFD, "journal")
+		unix.CloseOnExec(again.JournalFD)
+		st.Journal = os.NewFile(again.JournalFD, "journal")
 		go st.dieWithOuter()
 		return st, nil
 	}
@@ -74,7 +79,7 @@ func Enter() (*State, error) {
 		return nil, fmt.Errorf("prctl: %w", err)
 	}
 	go st.dieWithOuter()
-	if err := st.mounts(cfg.Keep); err != nil {
+	if err := st.mounts(keep); err != nil {
 		return nil, err
 	}
 	return st, nil
@@ -98,7 +103,7 @@ func (st *State) Users() int {
 }
 
 func readMessage() string {
-	f := os.NewFile(messageFD, "message")
+	f := os.NewFile(again.MessageFD, "message")
 	defer f.Close()
 	b, err := io.ReadAll(f)
 	if err != nil {
@@ -144,6 +149,14 @@ func (st *State) dieWithOuter() {
 			os.Exit(137)
 		}
 	}
+}
+
+// Leave ends the inner process before it has become the lab's, or when it cannot,
+// with a status that is meant.
+func Leave(status int) {
+	// As a socket, so that no other file is written to.
+	_ = unix.Send(again.LifelineFD, []byte{1}, unix.MSG_NOSIGNAL)
+	os.Exit(status)
 }
 
 // Exit ends the lab's process, and with it the lab, with a status that is meant.
@@ -221,8 +234,24 @@ func lent(keep []string) []loan {
 		loans = append(loans, loan{path: target, readOnly: true})
 	}
 	for _, path := range keep {
-		if real, err := filepath.EvalSymlinks(path); err == nil && isUnderRun(real) {
+		switch real, err := filepath.EvalSymlinks(path); {
+		case err != nil:
+		case isUnderRun(real):
 			loans = append(loans, loan{path: real})
+		case real == "/run":
+			loans = append(loans, filesOfRun()...)
+		}
+	}
+	return loans
+}
+
+// filesOfRun are the files directly in the machine's /run, where a script may be,
+// with others that it reads. Folders and sockets are not lent.
+func filesOfRun() (loans []loan) {
+	entries, _ := os.ReadDir("/run")
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			loans = append(loans, loan{path: "/run/" + e.Name(), readOnly: true})
 		}
 	}
 	return loans
@@ -242,6 +271,9 @@ type loan struct {
 func ownRun(keep []string) error {
 	var loans []loan
 	for _, l := range lent(keep) {
+		if slices.ContainsFunc(loans, func(other loan) bool { return other.path == l.path }) {
+			continue
+		}
 		var s unix.Stat_t
 		fd, err := unix.Open(l.path, unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil || unix.Fstat(fd, &s) != nil {

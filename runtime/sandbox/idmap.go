@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -70,25 +71,26 @@ func parseIDRange(text, name, uid string) (idRange, bool) {
 	return idRange{}, false
 }
 
-// apply gives the user namespace of pid its ids: the user is root there and the
-// ranges follow from 1 on. Where newuidmap may not (it lost its set-user-id bit
-// in a container), the one id has to do.
-func (m *idMaps) apply(pid int) error {
+// mapIDs gives the user namespace of pid its ids: the user is root there, and the
+// ranges that are lent to the user follow from 1 on. Without any, or where
+// newuidmap may not map them (it lost its set-user-id bit in a container), the one
+// id has to do.
+func mapIDs(pid int) error {
+	m := findIDMaps()
+	if m == nil {
+		return errors.Join(writeUID(pid), writeGID(pid))
+	}
 	results := make(chan error, 1)
 	go func() { results <- runIDMap(m.newgidmap, pid, os.Getegid(), m.gids) }()
 	uidErr := runIDMap(m.newuidmap, pid, os.Geteuid(), m.uids)
 	gidErr := <-results
 	if uidErr != nil {
-		if err := writeSingle(pid, "uid_map", os.Geteuid()); err != nil {
+		if err := writeUID(pid); err != nil {
 			return fmt.Errorf("%w; %w", uidErr, err)
 		}
 	}
 	if gidErr != nil {
-		path := fmt.Sprintf("/proc/%d/setgroups", pid)
-		if err := os.WriteFile(path, []byte("deny"), 0); err != nil {
-			return fmt.Errorf("%w; %w", gidErr, err)
-		}
-		if err := writeSingle(pid, "gid_map", os.Getegid()); err != nil {
+		if err := writeGID(pid); err != nil {
 			return fmt.Errorf("%w; %w", gidErr, err)
 		}
 	}
@@ -104,6 +106,17 @@ func runIDMap(program string, pid, own int, r idRange) error {
 	return nil
 }
 
-func writeSingle(pid int, file string, own int) error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), fmt.Appendf(nil, "0 %d 1", own), 0)
+// writeUID maps the user's own id alone, as anybody may.
+func writeUID(pid int) error { return writeMap(pid, "uid_map", fmt.Sprintf("0 %d 1", os.Geteuid())) }
+
+// writeGID does so with the group; setgroups(2) is given up for that.
+func writeGID(pid int) error {
+	if err := writeMap(pid, "setgroups", "deny"); err != nil {
+		return err
+	}
+	return writeMap(pid, "gid_map", fmt.Sprintf("0 %d 1", os.Getegid()))
+}
+
+func writeMap(pid int, file, text string) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte(text), 0)
 }

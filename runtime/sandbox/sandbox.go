@@ -27,18 +27,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-)
 
-// marker is the environment variable that tells the inner process what it is;
-// [Enter] removes it.
-const marker = "_NSSCRIPT_SANDBOX"
-
-// The inner process's extra descriptors.
-const (
-	lifelineFD = 3 // a socket whose other end the outer process holds
-	messageFD  = 4 // a pipe with what Options.Message says
-	stderrFD   = 5 // the user's stderr; absent with Options.RawStderr
-	journalFD  = 6 // what it does to the machine; with Options.Host
+	"nsscript/runtime/sandbox/again"
 )
 
 // What the outer process says on the lifeline.
@@ -47,15 +37,10 @@ const (
 	sayInterrupt = 1 // the user asks for the end
 )
 
-// namespaces is what the inner process gets, beside a user namespace.
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
-
 // Options of a private lab.
 type Options struct {
-	// Keep lists directories that the lab must still see although they are
-	// under /run, which the lab covers with its own: where the script is,
-	// the working directory, TMPDIR. Others are ignored.
-	Keep []string
+	// Started is the inner process when it has been started already.
+	Started *again.Process
 	// RawStderr leaves the Go runtime's crash reports on stderr (test
 	// binaries want them) instead of turning them into a [Crash].
 	RawStderr bool
@@ -68,60 +53,8 @@ type Options struct {
 	Message func() string
 }
 
-// config is what the outer process tells the inner one.
-type config struct {
-	Keep      []string
-	RawStderr bool
-	Host      bool
-	// AwaitIDs: the user namespace has no ids yet; wait for them.
-	AwaitIDs bool
-}
-
-// String is the configuration as the environment carries it: a letter for each
-// switch, and the directories in quotes. (encoding/json takes longer than the
-// rest of the start.)
-func (c config) String() string {
-	b := []byte{' '}
-	if c.RawStderr {
-		b = append(b, 'r')
-	}
-	if c.AwaitIDs {
-		b = append(b, 'i')
-	}
-	if c.Host {
-		b = append(b, 'h')
-	}
-	for _, dir := range c.Keep {
-		b = strconv.AppendQuote(append(b, ' '), dir)
-	}
-	return string(b)
-}
-
-// parseConfig reads what String wrote.
-func parseConfig(text string) (c config, err error) {
-	if !strings.HasPrefix(text, " ") {
-		return c, errors.New("no configuration")
-	}
-	switches, rest, _ := strings.Cut(text[1:], " ")
-	c.RawStderr, c.AwaitIDs = strings.Contains(switches, "r"), strings.Contains(switches, "i")
-	c.Host = strings.Contains(switches, "h")
-	for rest != "" {
-		quoted, err := strconv.QuotedPrefix(rest)
-		if err != nil {
-			return c, err
-		}
-		dir, err := strconv.Unquote(quoted)
-		if err != nil {
-			return c, err
-		}
-		c.Keep = append(c.Keep, dir)
-		rest = strings.TrimPrefix(rest[len(quoted):], " ")
-	}
-	return c, nil
-}
-
 // Inside tells whether this process is the inner one, the lab's pid 1.
-func Inside() bool { return os.Getenv(marker) != "" }
+func Inside() bool { return again.Inside() }
 
 // ErrInterrupted: the user asked for the end before the inner process could be
 // told of it.
@@ -140,19 +73,17 @@ var ErrInterrupted = errors.New("interrupted")
 // process did not end by itself; else the status is what the inner process exited
 // with.
 func Run(o Options) (status int, err error) {
-	cfg := config{Keep: o.Keep, RawStderr: o.RawStderr, Host: o.Host}
-	var ids *idMaps
-	rootless := os.Geteuid() != 0 && !o.Host
-	if rootless {
-		ids = findIDMaps()
+	in := &inner{Process: o.Started}
+	if in.Process == nil {
+		if in.Process, err = startAgain(o); err != nil {
+			return 0, diagnose(err, os.ReadFile)
+		}
 	}
-	in, err := start(cfg, rootless, ids)
-	if errors.Is(err, unix.EPERM) && !rootless && !o.Host {
-		// root without CAP_SYS_ADMIN, as in a container: like anybody else.
-		in, err = start(cfg, true, nil)
-	}
-	if err != nil {
-		return 0, diagnose(err, os.ReadFile)
+	defer in.Close()
+	if in.AwaitIDs {
+		if err := in.giveIDs(); err != nil {
+			return 0, diagnose(err, os.ReadFile)
+		}
 	}
 	// A signal that comes before this ends us, and that ends the inner process.
 	signals := make(chan os.Signal, 8)
@@ -160,20 +91,27 @@ func Run(o Options) (status int, err error) {
 	go in.forward(signals)
 	in.tell(o.Message)
 	ws, err := in.reap()
-	defer in.close()
 	if err != nil {
 		return 0, fmt.Errorf("wait for the lab: %w", err)
 	}
 	return in.verdict(ws)
 }
 
+// startAgain starts the inner process.
+func startAgain(o Options) (*again.Process, error) {
+	c := again.Config{RawStderr: o.RawStderr, Host: o.Host, AwaitIDs: os.Geteuid() != 0 && !o.Host}
+	p, err := again.Start(c)
+	if errors.Is(err, unix.EPERM) && !c.AwaitIDs && !o.Host {
+		// root without CAP_SYS_ADMIN, as in a container: like anybody else.
+		c.AwaitIDs = true
+		p, err = again.Start(c)
+	}
+	return p, err
+}
+
 // inner is the running inner process as the outer one sees it.
 type inner struct {
-	pid      int
-	lifeline *os.File
-	message  *os.File
-	crash    *os.File // what the Go runtime wrote to descriptor 2; or nil
-	journal  *os.File // what was done to the machine; or nil
+	*again.Process
 	// interrupted is set when somebody asked for the end.
 	interrupted atomic.Bool
 
@@ -181,103 +119,26 @@ type inner struct {
 	gone bool       // the pid may be somebody else's
 }
 
-// start starts the inner process.
-func start(cfg config, userns bool, ids *idMaps) (*inner, error) {
-	cfg.AwaitIDs = userns && ids != nil
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// giveIDs maps the ids of the user namespace and says so; when that fails, it ends
+// the inner process.
+func (in *inner) giveIDs() error {
+	err := mapIDs(in.PID)
 	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
+		_ = unix.Kill(in.PID, unix.SIGKILL)
+		_, _ = in.reap()
+		return err
 	}
-	in := &inner{lifeline: os.NewFile(uintptr(pair[0]), "lifeline")}
-	theirs := os.NewFile(uintptr(pair[1]), "lifeline")
-	defer theirs.Close()
-	listen, say, err := os.Pipe()
-	if err != nil {
-		in.close()
-		return nil, err
-	}
-	defer listen.Close()
-	in.message = say
-
-	files := []uintptr{0, 1, 2, theirs.Fd(), listen.Fd()} // in the order of their numbers
-	if !cfg.RawStderr {
-		if in.crash, err = memoryFile("nsscript-crash"); err != nil {
-			in.close()
-			return nil, err
-		}
-		files[2] = in.crash.Fd()
-		files = append(files, 2)
-	}
-	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: unix.SIGKILL}
-	if cfg.Host {
-		if in.journal, err = memoryFile("nsscript-journal"); err != nil {
-			in.close()
-			return nil, err
-		}
-		files = append(files, in.journal.Fd())
-		attr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM}
-	}
-	if userns {
-		setUserNamespace(attr, ids)
-	}
-	// Not os/exec: that first starts another process to see whether the kernel
-	// has pidfds.
-	in.pid, err = syscall.ForkExec(selfPath(), os.Args, &syscall.ProcAttr{
-		Env: append(os.Environ(), marker+"="+cfg.String()), Files: files, Sys: attr,
-	})
-	if err != nil {
-		in.close()
-		return nil, err
-	}
-	if cfg.AwaitIDs {
-		if err := ids.apply(in.pid); err != nil {
-			_ = unix.Kill(in.pid, unix.SIGKILL)
-			_, _ = in.reap()
-			in.close()
-			return nil, err
-		}
-		_, _ = in.lifeline.Write([]byte{sayIDs})
-	}
-	return in, nil
-}
-
-// memoryFile makes a file that two processes share and no file system has.
-func memoryFile(name string) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	return os.NewFile(uintptr(fd), name), nil
-}
-
-// selfPath is this program. Its real path is used where it can be, so that the
-// process has the program's name and not "exe".
-func selfPath() string {
-	path, err := os.Executable()
-	if err != nil || unix.Access(path, unix.X_OK) != nil {
-		return "/proc/self/exe"
-	}
-	return path
+	_, _ = in.Lifeline.Write([]byte{sayIDs})
+	return nil
 }
 
 // tell says the message. The inner process is starting meanwhile, and it may
 // end without having listened.
 func (in *inner) tell(message func() string) {
 	if message != nil {
-		_, _ = io.WriteString(in.message, message())
+		_, _ = io.WriteString(in.Message, message())
 	}
-	in.message.Close()
-}
-
-func (in *inner) close() {
-	in.lifeline.Close()
-	in.message.Close()
-	if in.crash != nil {
-		in.crash.Close()
-	}
-	if in.journal != nil {
-		in.journal.Close()
-	}
+	in.Message.Close()
 }
 
 // forwarded are the signals that a user or a supervisor sends to the outer
@@ -291,7 +152,7 @@ func (in *inner) interrupt(s os.Signal) {
 		return
 	}
 	if in.interrupted.CompareAndSwap(false, true) {
-		_, _ = in.lifeline.Write([]byte{sayInterrupt})
+		_, _ = in.Lifeline.Write([]byte{sayInterrupt})
 	}
 }
 
@@ -314,14 +175,14 @@ func (in *inner) signal(s syscall.Signal) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if !in.gone {
-		_ = unix.Kill(in.pid, s)
+		_ = unix.Kill(in.PID, s)
 	}
 }
 
 // reap waits for the end of the inner process and gives its pid back.
 func (in *inner) reap() (ws syscall.WaitStatus, err error) {
 	err = ignoringEINTR(func() error {
-		return unix.Waitid(unix.P_PID, in.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		return unix.Waitid(unix.P_PID, in.PID, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	})
 	if err != nil {
 		return 0, err
@@ -330,7 +191,7 @@ func (in *inner) reap() (ws syscall.WaitStatus, err error) {
 	defer in.mu.Unlock()
 	in.gone = true
 	err = ignoringEINTR(func() error {
-		_, err := syscall.Wait4(in.pid, &ws, 0, nil)
+		_, err := syscall.Wait4(in.PID, &ws, 0, nil)
 		return err
 	})
 	return ws, err
@@ -348,8 +209,8 @@ func ignoringEINTR(call func() error) error {
 // on the lifeline, from a crash.
 func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
 	var words []byte
-	if in.crash != nil {
-		words = readAll(in.crash)
+	if in.Crash != nil {
+		words = readAll(in.Crash)
 	}
 	if ws.Exited() && in.announced() {
 		os.Stderr.Write(words) // not a crash, yet somebody wrote there: lose nothing
@@ -359,8 +220,8 @@ func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
 		return 0, ErrInterrupted
 	}
 	c := &Crash{Status: ws, Words: string(words)}
-	if in.journal != nil {
-		c.Done = string(readAll(in.journal))
+	if in.Journal != nil {
+		c.Done = string(readAll(in.Journal))
 	}
 	return 0, c
 }
@@ -368,7 +229,7 @@ func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
 // announced tells whether the inner process said that it would end.
 func (in *inner) announced() bool {
 	var b [1]byte
-	n, _, err := unix.Recvfrom(int(in.lifeline.Fd()), b[:], unix.MSG_DONTWAIT)
+	n, _, err := unix.Recvfrom(int(in.Lifeline.Fd()), b[:], unix.MSG_DONTWAIT)
 	return err == nil && n == 1
 }
 
@@ -381,14 +242,6 @@ func readAll(f *os.File) []byte {
 	b := make([]byte, min(info.Size(), 256<<10))
 	n, _ := f.ReadAt(b, 0)
 	return b[:n]
-}
-
-func readTrimmed(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }
 
 // Crash is an inner process that ended without meaning to: a fatal error of the
@@ -442,31 +295,6 @@ func crashReason(line string) (string, bool) {
 func isSignalLine(line string) bool {
 	name, _, found := strings.Cut(line, ": ")
 	return found && strings.HasPrefix(name, "SIG") && unix.SignalNum(name) != 0
-}
-
-// lastCap is the highest capability that this kernel knows.
-func lastCap() uintptr {
-	n, err := strconv.Atoi(readTrimmed("/proc/sys/kernel/cap_last_cap"))
-	if err != nil {
-		return unix.CAP_LAST_CAP
-	}
-	return uintptr(n)
-}
-
-// setUserNamespace adds a new user namespace. Without id ranges Go maps the one
-// id while the child waits in fork. With ranges newuidmap has to do it, which
-// happens after the child's exec: ambient capabilities carry its rights across
-// that exec, since an unmapped user is not root there.
-func setUserNamespace(a *syscall.SysProcAttr, ids *idMaps) {
-	a.Cloneflags |= unix.CLONE_NEWUSER
-	if ids != nil {
-		for c := uintptr(0); c <= lastCap(); c++ {
-			a.AmbientCaps = append(a.AmbientCaps, c)
-		}
-		return
-	}
-	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 }
 
 func init() {

@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -133,23 +132,4 @@ func TestCrash(t *testing.T) {
 			t.Errorf("%q: not one readable line: %q", c.words, got)
 		}
 	}
-}
-
-// FuzzConfig holds what a configuration says against what comes of it on the
-// way through the environment.
-func FuzzConfig(f *testing.F) {
-	f.Add("/tmp", "", true, false)
-	f.Add("/a b", "/\"quoted\"\n", false, true)
-	f.Add("\xff", "\\", true, true)
-	f.Fuzz(func(t *testing.T, a, b string, raw, ids bool) {
-		want := config{Keep: []string{a, b}, RawStderr: raw, AwaitIDs: ids}
-		got, err := parseConfig(want.String())
-		if diff := cmp.Diff(want, got); err != nil || diff != "" {
-			t.Errorf("%q: %v\n%s", want, err, diff)
-		}
-		if strings.Contains(want.String(), "\x00") {
-			t.Errorf("%q: an environment carries no NUL", want)
-		}
-		_, _ = parseConfig(a) // whatever a user sets
-	})
 }

@@ -62,7 +62,7 @@ func TestMain(m *testing.M) {
 // makes the lab, as the inner one it runs the script.
 func serve(text string) int {
 	if !sandbox.Inside() {
-		status, err := sandbox.Run(sandbox.Options{RawStderr: true, Keep: []string{os.TempDir()}, Message: lab.MachineSettings})
+		status, err := sandbox.Run(sandbox.Options{RawStderr: true, Message: lab.MachineSettings})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 3
@@ -70,7 +70,7 @@ func serve(text string) int {
 		return status
 	}
 	os.Unsetenv(jobVariable)
-	st, err := sandbox.Enter()
+	st, err := sandbox.Enter(os.TempDir())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 3
