@@ -52,7 +52,7 @@ func builtin(name string, spec func() *Spec, env *Env) *starlark.Builtin {
 		}
 		v, err := c.spec.Fn(c)
 		if err != nil {
-			return nil, c.interrupted(err)
+			return nil, c.interrupted(c.named(err))
 		}
 		if v == nil {
 			v = starlark.None
@@ -68,6 +68,23 @@ func bug(name string, p any) error {
 	}
 	return &lab.Error{Op: fmt.Sprintf("%s: internal error: %v", name, p), Kind: "bug",
 		Hint: "this is a bug in nsscript; with NSSCRIPT_DEBUG=1 it prints where"}
+}
+
+// named names the builtin in an error of one of its options, "state: …", that was
+// found farther down.
+func (c *Call) named(err error) error {
+	usage, ok := err.(*lab.Error)
+	if !ok || usage.Kind != lab.KindUsage {
+		return err
+	}
+	option, _, found := strings.Cut(usage.Op, ":")
+	words := strings.Fields(option) // of "encap mpls", the first
+	if !found || len(words) == 0 || len(words) > 2 || c.index(words[0]) < 0 {
+		return err
+	}
+	other := *usage
+	other.Op = c.spec.Name + ": " + usage.Op
+	return &other
 }
 
 // interrupted replaces the consequences of the end of the run by its reason.

@@ -41,7 +41,8 @@ type Event struct {
 	Args []Arg
 	// Pos is where in the script the operation was asked for.
 	Pos Pos
-	// Took is how long the kernel needed.
+	// Took is how long the kernel needed; 0 where the operation before says it, since
+	// both were done at once.
 	Took time.Duration
 	// Err is what came of it; nil when it succeeded.
 	Err error

@@ -15,7 +15,8 @@ type Record struct {
 	File string      `json:"file,omitempty"`
 	Line int         `json:"line,omitempty"`
 	Col  int         `json:"col,omitempty"`
-	// Took is in seconds.
+	// Took is in seconds; 0 where the record before says it, since both were done at
+	// once.
 	Took float64 `json:"took"`
 	// Error is what the operation failed with.
 	Error string `json:"error,omitempty"`

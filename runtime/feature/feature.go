@@ -146,6 +146,16 @@ var programs = []Program{
 	{"ovs-vsctl", "openvswitch-switch", "Open vSwitch"},
 }
 
+// PackageOf is Debian's package that has a program which labs use, or "".
+func PackageOf(program string) string {
+	for _, p := range programs {
+		if p.Name == program {
+			return p.Package
+		}
+	}
+	return ""
+}
+
 // programDirs are where programs of the administrator and daemons are, beside what
 // PATH says.
 var programDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/frr"}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +33,7 @@ func applySettings(settings []setting) error {
 
 func (ns *Namespace) emitSettings(ctx context.Context, settings []setting) {
 	for _, s := range settings {
-		ns.lab.emit(ctx, "sysctl", ns, time.Now(), nil, arg("key", s.key), arg("value", s.value))
+		ns.lab.emit(ctx, "sysctl", ns, inOnePacket, nil, arg("key", s.key), arg("value", s.value))
 	}
 }
 

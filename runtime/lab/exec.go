@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/event"
+	"nsscript/runtime/feature"
 	"nsscript/runtime/process"
 )
 
@@ -28,7 +29,7 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 	}
 	defer leave()
 	s.DieWithParent = ns.lab.options.Host
-	ns.lab.closePingSockets()
+	ns.lab.beforeProgram()
 	ns.lab.programs++
 	start := time.Now()
 	var r process.Result
@@ -58,7 +59,7 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec, ready *Ready) (*
 	}
 	ns.lab.SettleIPv6(ctx, ns)
 	s.DieWithParent = ns.lab.options.Host
-	ns.lab.closePingSockets()
+	ns.lab.beforeProgram()
 	start := time.Now()
 	p, err := process.Start(ns.do, s)
 	if err != nil {
@@ -78,6 +79,13 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec, ready *Ready) (*
 		return nil, errors.Join(err, ns.lab.Stop(ctx, p, 0))
 	}
 	return p, nil
+}
+
+// beforeProgram makes ready for a program: it sees no sockets of the lab's, and what
+// links are like nobody knows any more without asking.
+func (l *Lab) beforeProgram() {
+	l.closePingSockets()
+	l.ran = true
 }
 
 // Stop asks a spawned process to end and kills it after grace.
@@ -192,17 +200,31 @@ func readProc(path string) (string, error) {
 	return readSysctl("../" + strings.TrimPrefix(path, "/proc/"))
 }
 
+// installHint says how to get a program.
+func installHint(missing *process.NotFound) string {
+	if missing.Of != "" {
+		return "it is what the first line of that file names"
+	}
+	install := "install it"
+	if p := feature.PackageOf(missing.Program); p != "" {
+		install = "sudo apt install " + p
+	}
+	return fmt.Sprintf("%s, or ask first: which(%q)", install, missing.Program)
+}
+
 func (ns *Namespace) execError(err error, s process.Spec, r process.Result) error {
 	e := &Error{Op: "run " + quoted(s.Argv) + where(ns), Kind: KindCommand, Err: err}
 	var missing *process.NotFound
 	var noIDs *process.NoIDs
+	var noDir *process.NoDir
 	switch {
 	case errors.As(err, &missing):
 		e.Kind = KindMissing
 		e.Op, e.Err = missing.Error(), nil
-		if e.Hint = `install it, or ask first: which("` + missing.Program + `")`; missing.Of != "" {
-			e.Hint = "it is what the first line of that file names"
-		}
+		e.Hint = installHint(missing)
+	case errors.As(err, &noDir) && s.User != "" && errors.Is(err, unix.EACCES):
+		e.Hint = s.User + " may not enter it"
+	case errors.As(err, &noDir):
 	case errors.As(err, &noIDs):
 		e.Hint = "install uidmap and add a subuid range, or run as root"
 	case errors.As(err, new(Timeout)):

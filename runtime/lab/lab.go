@@ -57,10 +57,13 @@ type Lab struct {
 	// arriving are namespaces whose IPv6 addresses may not receive yet.
 	arriving pending[*Namespace]
 	procs    []*process.Process
-	closers  []func()    // of servers in the lab's process
-	autoconf bool        // hosts may make addresses by themselves
-	programs int         // that run to their end now
-	pings    pingSockets // kept for the next pings
+	closers  []func() // of servers in the lab's process
+	autoconf bool     // hosts may make addresses by themselves
+	programs int      // that run to their end now
+	ran      bool     // a program has run, and may have changed any link
+	// born is what skipFallbacks found in the first newborn namespace.
+	born  struct{ fallbacks, next int }
+	pings pingSockets // kept for the next pings
 	// fallbacks are the kinds of tunnels that this lab has made, whose modules bring
 	// devices into each namespace by themselves.
 	fallbacks map[string]bool
@@ -192,6 +195,10 @@ func (l *Lab) newMAC() net.HardwareAddr {
 // arg makes an argument of an event.
 func arg(key, value string) event.Arg { return event.Arg{Key: key, Value: value} }
 
+// inOnePacket is the start of an operation that went to the kernel in one packet
+// with the one before it: how long it took by itself nobody knows.
+var inOnePacket time.Time
+
 // emit reports an operation that began at start.
 func (l *Lab) emit(ctx context.Context, op string, ns *Namespace, start time.Time, err error, args ...event.Arg) {
 	if l.options.Events == nil {
@@ -201,7 +208,11 @@ func (l *Lab) emit(ctx context.Context, op string, ns *Namespace, start time.Tim
 	if ns != nil && !ns.root {
 		name = ns.String()
 	}
-	l.options.Events(event.Event{Op: op, NS: name, Args: args, Pos: event.PosOf(ctx), Took: time.Since(start), Err: err})
+	e := event.Event{Op: op, NS: name, Args: args, Pos: event.PosOf(ctx), Err: err}
+	if start != inOnePacket {
+		e.Took = max(time.Since(start), 1)
+	}
+	l.options.Events(e)
 }
 
 // watched tells whether somebody reads events; building their arguments is

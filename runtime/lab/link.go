@@ -217,6 +217,11 @@ func (ns *Namespace) Link(name string) (*Link, error) {
 	if err := ns.check(); err != nil {
 		return nil, err
 	}
+	if name == "lo" && ns.bornWithLoopback() {
+		k := ns.handle(loopback, name)
+		k.mac = make(net.HardwareAddr, 6)
+		return k, nil
+	}
 	body, err := ns.conn.get(getLink(0, name))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ERANGE) || errors.Is(err, unix.EINVAL) {
 		return nil, nil
@@ -229,6 +234,20 @@ func (ns *Namespace) Link(name string) (*Link, error) {
 	k.mac = info.MAC
 	return k, nil
 }
+
+// loopback is the index of each namespace's first link (LOOPBACK_IFINDEX of
+// include/net/flow.h), which cannot be deleted or moved.
+const loopback = 1
+
+// bornWithLoopback tells, without asking the kernel, that lo is called so: nobody
+// has renamed it.
+func (ns *Namespace) bornWithLoopback() bool {
+	k := ns.links[loopback]
+	return (ns.made || ns.root) && ns.lab.alone() && (k == nil || k.name == "lo")
+}
+
+// alone tells whether nobody else can have changed the links of the lab.
+func (l *Lab) alone() bool { return !l.ran && !l.options.Host }
 
 // linkAt returns the handle for an ifindex that a route or neighbour names, or
 // nil for 0 and for one that is gone meanwhile.

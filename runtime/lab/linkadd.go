@@ -127,15 +127,14 @@ func (s *LinkSpec) rest(index int, born bool) []*nl.NetlinkRequest {
 
 // emit reports what making one end did, as separate operations of `ip`.
 func (s *LinkSpec) emit(ctx context.Context, l *Lab) {
-	now := time.Now()
 	if s.Master != nil {
-		l.emit(ctx, "link set", s.NS, now, nil, arg("dev", s.Name), arg("master", s.Master.name))
+		l.emit(ctx, "link set", s.NS, inOnePacket, nil, arg("dev", s.Name), arg("master", s.Master.name))
 	}
 	for _, a := range s.Addrs {
-		l.emit(ctx, "addr add", s.NS, now, nil, a.args(s.Name)...)
+		l.emit(ctx, "addr add", s.NS, inOnePacket, nil, a.args(s.Name)...)
 	}
 	if s.Up {
-		l.emit(ctx, "link set", s.NS, now, nil, arg("dev", s.Name), arg("up", ""))
+		l.emit(ctx, "link set", s.NS, inOnePacket, nil, arg("dev", s.Name), arg("up", ""))
 	}
 }
 

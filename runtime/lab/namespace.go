@@ -419,12 +419,38 @@ func (ns *Namespace) chooseIndex() int {
 	if ns.next < 2 {
 		ns.next = 2
 	}
-	if ns.fallbacks < len(ns.lab.fallbacks)+1 {
-		ns.fallbacks = len(ns.lab.fallbacks) + 1
-		ns.skipTaken(ns.next)
-	}
+	ns.skipFallbacks(len(ns.lab.fallbacks) + 1)
 	ns.next++
 	return ns.next - 1
+}
+
+// skipFallbacks makes chooseIndex go on behind the devices that a kernel's modules
+// bring, when known is how many of them are. What one newborn namespace has, the
+// next one has too: the kernel is asked once.
+func (ns *Namespace) skipFallbacks(known int) {
+	if ns.fallbacks >= known {
+		return
+	}
+	newborn, born := ns.fallbacks == 0 && ns.newborn(), &ns.lab.born
+	ns.fallbacks = known
+	if newborn && born.fallbacks == known {
+		ns.next = max(ns.next, born.next)
+		return
+	}
+	ns.skipTaken(ns.next)
+	if newborn {
+		born.fallbacks, born.next = known, ns.next
+	}
+}
+
+// newborn tells whether the namespace has no links but those that each is born with.
+func (ns *Namespace) newborn() bool {
+	for index := range ns.links {
+		if index != loopback {
+			return false
+		}
+	}
+	return ns.made && ns.lab.alone()
 }
 
 // skipTaken makes chooseIndex go on behind the links that there are, where the index

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -155,7 +156,7 @@ func lookUp(name, path, dir string) (string, error) {
 
 // startError says why a program did not start.
 func startError(err error, c *child) error {
-	if noDir := checkDir(c.spec.Dir); noDir != nil {
+	if noDir := checkDir(c.spec.Dir, c.SysProcAttr.Credential); noDir != nil {
 		return noDir
 	}
 	other := c.spec.User
@@ -192,9 +193,20 @@ func interpreter(script string) string {
 	return ""
 }
 
+// NoDir is a working directory that is none, or not for the program's user.
+type NoDir struct {
+	Dir string
+	Err error
+}
+
+func (e *NoDir) Error() string {
+	return fmt.Sprintf("change to the working directory %s: %v", e.Dir, e.Err)
+}
+func (e *NoDir) Unwrap() error { return e.Err }
+
 // checkDir says what is wrong with a working directory. The kernel blames the
 // program for it: chdir(2) and execve(2) fail alike in the new process.
-func checkDir(dir string) error {
+func checkDir(dir string, as *syscall.Credential) error {
 	if dir == "" {
 		return nil
 	}
@@ -205,11 +217,44 @@ func checkDir(dir string) error {
 		err = cause.Err
 	case err == nil && !info.IsDir():
 		err = unix.ENOTDIR
+	case err == nil && as == nil:
+		err = unix.Access(dir, unix.X_OK)
+	case err == nil && !mayEnter(dir, as):
+		err = unix.EACCES
 	}
 	if err == nil {
 		return nil
 	}
-	return &os.PathError{Op: "change to the working directory", Path: dir, Err: err}
+	return &NoDir{dir, err}
+}
+
+// mayEnter tells whether a user may search a directory and all above it
+// (path_resolution(7)), as far as their modes say it.
+func mayEnter(dir string, as *syscall.Credential) bool {
+	path, err := filepath.Abs(dir)
+	if err != nil || as.Uid == 0 {
+		return true
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	for {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil {
+			return true
+		}
+		search := st.Mode & 1
+		switch {
+		case st.Uid == as.Uid:
+			search = st.Mode >> 6 & 1
+		case st.Gid == as.Gid || slices.Contains(as.Groups, st.Gid):
+			search = st.Mode >> 3 & 1
+		}
+		if search == 0 || path == "/" {
+			return search != 0
+		}
+		path = filepath.Dir(path)
+	}
 }
 
 // NoIDs says that the lab has no ids to run a program as another user.
