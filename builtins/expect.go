@@ -113,7 +113,7 @@ type check struct {
 func checkSpecs(group string) func() []*Spec {
 	return func() []*Spec {
 		var specs []*Spec
-		for _, k := range append(checkTable(), packetChecks()...) {
+		for _, k := range append(append(checkTable(), packetChecks()...), pathCheck()) {
 			specs = append(specs, k.spec(group))
 		}
 		return specs
