@@ -81,3 +81,73 @@ expect.contains(told, "bound 10.0.0.55 24 10.0.0.1 lab 10.0.0.1 10.0.0.2 600 140
 expect.eq([(l.ip, l.hostname, l.state) for l in s.leases], [("10.0.0.55", "laptop", "bound")])
 `)
 }
+
+// webLab has nginx with a page, beside Python's http.server, and asks both by curl
+// and by our own http.
+const webLab = `
+web, h = netns("web"), netns("h")
+veth(ns=web, peer_ns=h, addr=["10.0.0.1/24", "fd00::1/64"], peer_addr=["10.0.0.2/24", "fd00::2/64"], up=True)
+ready(web, h)
+exec_in(web, "mkdir -p /run/www/tmp && chmod 755 /run/www && echo hello > /run/www/page && cat > /run/www/conf", input="""
+daemon off;
+pid /run/www/pid;
+error_log stderr;
+events {}
+http {
+  access_log off;
+  client_body_temp_path /run/www/tmp; proxy_temp_path /run/www/tmp; fastcgi_temp_path /run/www/tmp; uwsgi_temp_path /run/www/tmp; scgi_temp_path /run/www/tmp;
+  server { listen 80; listen [::]:80; root /run/www; location = /who { return 200 "$remote_addr"; } }
+}
+""")
+nginx = spawn(web, ["nginx", "-e", "stderr", "-c", "/run/www/conf"], ready=80, timeout="60s")
+spawn(web, ["python3", "-u", "-m", "http.server", "-d", "/run/www", "8000"], ready=8000, timeout="60s")
+for port in ["", ":8000"]:
+    url = "http://10.0.0.1%s/" % port
+    ours = http(h, "GET", url + "page", timeout="60s")
+    expect.eq((ours.status, ours.body), (200, "hello\n"))
+    expect.eq(exec_in(h, ["curl", "-sS", "-m", "60", url + "page"]).stdout, ours.body)
+    expect.eq(exec_in(h, ["curl", "-s", "-o", "/dev/null", "-m", "60", "-w", "%{http_code}", url + "none"]).stdout, "404")
+    expect.eq(http(h, "GET", url + "none", timeout="60s").status, 404)
+expect.eq(http(h, "GET", "http://[fd00::1]/who", timeout="60s").body, "fd00::2")
+
+# curl asks our server, by name and over TLS.
+ours = http_server(web, 443, lambda r: r.path + " " + r.body, tls=True)
+exec_in(h, "cat > /run/ca.pem", input=ours.ca)
+expect.eq(exec_in(h, ["curl", "-sS", "-m", "60", "--cacert", "/run/ca.pem", "-d", "data", "https://10.0.0.1/x?y=1"]).stdout, "/x data")
+`
+
+// TestNginx: real web servers answer our client, and ours a real client. nginx becomes
+// another user, which one id does not let it.
+func TestNginx(t *testing.T) {
+	labtest.Need(t, "nginx", "curl", "python3")
+	t.Run("root", func(t *testing.T) {
+		labtest.Need(t, "root")
+		runs(t, exitOK, nsscript(t, scriptFile(t, webLab)))
+	})
+	t.Run("several ids", func(t *testing.T) { runs(t, exitOK, asSeveral(t, nsscript(t, scriptFile(t, webLab)))) })
+	t.Run("one id", func(t *testing.T) {
+		holds(t, runs(t, exitError, asOrdinary(nsscript(t, scriptFile(t, webLab)))).stderr, "this program changes user; install uidmap and add a subuid range")
+	})
+}
+
+// TestIperf3: throughput() finds what iperf3 does. How close they are is for the
+// benchmark to say: a busy machine gives one of two programs in turn several times as
+// much.
+func TestIperf3(t *testing.T) {
+	labtest.Need(t, "iperf3")
+	eachUser(t, `
+a, b = netns("a"), netns("b")
+veth(ns=a, peer_ns=b, addr="10.0.0.1/24", peer_addr="10.0.0.2/24", up=True)
+spawn(b, ["iperf3", "-s"], ready=5201, timeout="60s")
+def theirs(*options):
+    r = json.decode(exec_in(a, ["iperf3", "-J", "-c", "10.0.0.2", "-t", "1"] + list(options), timeout="60s").stdout)["end"]
+    return r["sum_received" if "sum_received" in r else "sum"]
+best = [max([f() for _ in range(3)]) for f in [lambda: throughput(a, b, 1).bits_per_second, lambda: theirs()["bits_per_second"]]]
+expect(best[0] > best[1] / 10 and best[0] < best[1] * 10, "%s against %s" % tuple(best))
+
+# At a rate that any machine keeps up with they agree.
+ours = throughput(a, b, 1, proto="udp", rate="10mbit")
+expect(abs(ours.bits_per_second - 10e6) < 3e6, "%s" % ours)
+expect(abs(theirs("-u", "-b", "10M")["bits_per_second"] - 10e6) < 3e6)
+`)
+}

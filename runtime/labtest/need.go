@@ -120,10 +120,17 @@ func lacksSubuid() string {
 
 // packages are Debian's that have a program.
 var packages = map[string]string{"curl": "curl", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "ip": "iproute2", "iperf3": "iperf3", "nginx": "nginx-light",
-	"ping": "iputils-ping", "tcpdump": "tcpdump", "tshark": "tshark", "udhcpc": "udhcpc"}
+	"ping": "iputils-ping", "tcpdump": "tcpdump", "tshark": "tshark", "udhcpc": "udhcpc", "vtysh": "frr", "zebra": "frr"}
+
+// elsewhere are programs that PATH does not lead to.
+var elsewhere = map[string]string{"zebra": "/usr/lib/frr/zebra"}
 
 func missing(program string) string {
-	if _, err := exec.LookPath(program); err == nil {
+	path := program
+	if elsewhere[program] != "" {
+		path = elsewhere[program]
+	}
+	if _, err := exec.LookPath(path); err == nil {
 		return ""
 	}
 	if p := packages[program]; p != "" {
