@@ -24,6 +24,32 @@ func TestInterrupted(t *testing.T) {
 blue = netns()
 a, _ = veth("a", "b", ns=blue, addr="10.0.0.1/24", up=True)
 ping(blue, "10.0.0.9", count=1000, timeout="600s")`},
+		{"all probes at once", `
+blue = netns()
+a, b = veth("a", "b", ns=blue, peer_ns=root, addr="10.0.0.1/24", peer_addr="10.0.0.2/24", up=True)
+neighbor(a, "10.0.0.9", "02:00:00:00:00:09") # where nobody is
+long, cap = "600s", capture(b, proto="vlan")
+parallel([
+    lambda: ping(blue, "10.0.0.9", count=1000, timeout=long),
+    lambda: ping_all([(blue, "10.0.0.9")], timeout=long),
+    lambda: arping(a, "10.0.0.9", count=1000, timeout=long),
+    lambda: traceroute(blue, "10.0.0.9", timeout=long),
+    lambda: tcp(blue, "10.0.0.9:80", timeout=long),
+    lambda: udp(blue, "10.0.0.9:80", timeout=long),
+    lambda: http(blue, "GET", "http://10.0.0.9/", timeout=long),
+    lambda: dns(blue, "x", server="10.0.0.9", timeout=long),
+    lambda: throughput(blue, root, long),
+    lambda: throughput(blue, root, long, proto="udp", rate="1mbit"),
+    lambda: dhcp_client(a, timeout=long),
+    lambda: cap.wait(timeout=long),
+    lambda: expect.packet(cap, timeout=long),
+    lambda: expect.no_packet(cap, hold=long),
+    lambda: expect.path(blue, "10.0.0.9", [], timeout=long),
+    lambda: expect.reachable(blue, "10.0.0.9", timeout=long),
+    lambda: expect.unreachable(blue, "10.0.0.9", hold=long),
+    lambda: expect.always(lambda: True, hold=long),
+    lambda: spawn(blue, ["sleep", "600"], ready=99, timeout=long),
+])`},
 		{"endless loop", "while True:\n    pass"},
 		// One call of Starlark's that takes minutes and looks at nothing.
 		{"one long step", "x = []\nfor i in range(300000):\n    x = [x]\nstr(x)"},
