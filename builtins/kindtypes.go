@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -50,6 +51,8 @@ func optionType(o *lab.Option) *Type {
 		return tSubnet
 	case lab.SCI:
 		return tSCI
+	case lab.SCIPort:
+		return tPort
 	}
 	return tBool
 }
@@ -166,8 +169,12 @@ var tSubnet = &Type{Name: "a subnet", Good: `"2001:db8::/32"`, Convert: func(_ *
 	return toPrefix(v)
 }}
 
-// tSCI is a secure channel identifier: 16 hexadecimal digits.
-var tSCI = &Type{Name: "16 hexadecimal digits", Good: `"0200000000010001"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+// tSCI is a secure channel identifier: 16 hexadecimal digits, or a MAC address and a
+// port.
+var tSCI = &Type{Name: "16 hexadecimal digits, or a MAC address and a port", Good: `("02:00:00:00:00:01", 1)`, Convert: func(c *Call, v starlark.Value) (any, error) {
+	if pair, ok := v.(starlark.Tuple); ok && len(pair) == 2 {
+		return sciOf(c, pair[0], pair[1])
+	}
 	s, ok := starlark.AsString(v)
 	if !ok {
 		return nil, errType
@@ -178,3 +185,15 @@ var tSCI = &Type{Name: "16 hexadecimal digits", Good: `"0200000000010001"`, Conv
 	}
 	return b, nil
 }}
+
+func sciOf(c *Call, address, port starlark.Value) (any, error) {
+	mac, err := tMAC.Convert(c, address)
+	if err != nil {
+		return nil, err
+	}
+	n, err := tPort.Convert(c, port)
+	if err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint16([]byte(mac.(net.HardwareAddr)), uint16(n.(int))), nil
+}

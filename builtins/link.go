@@ -58,6 +58,9 @@ func (l *Link) AttrNames() []string {
 	if info.Kind == "wireguard" {
 		names = append(names, wireguardAttrs...)
 	}
+	if info.Kind == "macsec" {
+		names = append(names, macsecAttrs...)
+	}
 	names = append(names, l.tunNames(info)...)
 	var options []string
 	for _, o := range optionsOf(info) {
@@ -132,6 +135,9 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 	}
 	if info.Kind == "wireguard" && slices.Contains(wireguardAttrs, name) {
 		return l.wireguard(name)
+	}
+	if info.Kind == "macsec" && slices.Contains(macsecAttrs, name) {
+		return l.macsec(name)
 	}
 	if slices.Contains(bridgeAttrs(info), name) {
 		return l.bridged(name, info)

@@ -116,6 +116,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(linkSpecs, "veth", "move", "up", "down", "rename", "set_link"),
 		newFamily(bridgeSpecs, "bridge_port", "bridge_vlan", "fdb", "mdb"),
 		newFamily(wgSpecs, "wireguard", "wg_key", "wg_peer", "wg_set"),
+		newFamily(macsecSpecs, "macsec", "macsec_sa", "macsec_rx", "macsec_set"),
 		newFamily(tunSpecs, "tap", "tun"),
 		newFamily(addrSpecs, "addr"),
 		newFamily(maddrSpecs, "maddr"),

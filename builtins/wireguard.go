@@ -79,27 +79,7 @@ var tKeepalive = &Type{Name: "a time in whole seconds", Good: "25", Convert: fun
 	return d, nil
 }}
 
-// tWGPeers is a list of wg_peer().
-var tWGPeers = &Type{Name: "a list of wg_peer()", Good: `[wg_peer(key, endpoint="10.0.0.2:51820", allowed_ips=["10.9.0.0/24"])]`,
-	Convert: func(_ *Call, v starlark.Value) (any, error) {
-		seq, ok := v.(starlark.Sequence)
-		if !ok {
-			return nil, errType
-		}
-		peers := []lab.WGPeer{}
-		for x := range starlark.Elements(seq) {
-			r, ok := x.(*Record)
-			if !ok {
-				return nil, errType
-			}
-			p, ok := r.object.(lab.WGPeer)
-			if !ok {
-				return nil, errType
-			}
-			peers = append(peers, p)
-		}
-		return peers, nil
-	}}
+var tWGPeers = recordsOf[lab.WGPeer]("wg_peer()", `[wg_peer(key, endpoint="10.0.0.2:51820", allowed_ips=["10.9.0.0/24"])]`)
 
 // wgPeer is a peer that is wanted, or one that there is: then with what happened.
 func (env *Env) wgPeer(p lab.WGPeer) *Record {

@@ -61,6 +61,7 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 	"conntrack delete": connectionDelete,
 
 	"wg set":     wgSet,
+	"macsec add": macsecChange, "macsec set": macsecChange, "macsec del": macsecChange,
 	"tuntap add": tuntapAdd,
 
 	"maddr add":    maddrChange,

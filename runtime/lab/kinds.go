@@ -20,6 +20,7 @@ var kinds = []kindEntry{
 	{name: "vlan", make: vlanKind},
 	{name: "macvlan", make: macvlanKind},
 	{name: "ipvlan", make: ipvlanKind},
+	{name: "macsec", make: macsecKind},
 	{name: "vrf", make: vrfKind},
 	{name: "vxlan", make: vxlanKind},
 	{name: "geneve", make: geneveKind},
