@@ -17,10 +17,16 @@ import (
 func bridgeAttrs(info *lab.LinkInfo) []string {
 	switch {
 	case info.Kind == "bridge":
-		return []string{"ports", "vlans", "fdb", "mdb"}
+		return []string{"ports", "vlans", "global_vlans", "fdb", "mdb"}
 	case info.PortState != "":
-		return []string{"bridge_port", "vlans", "fdb"}
-	case info.Kind == "vxlan", info.Kind == "macvlan":
+		names := []string{"bridge_port", "vlans", "fdb"}
+		if info.Kind == "vxlan" {
+			names = append(names, "vnis")
+		}
+		return names
+	case info.Kind == "vxlan":
+		return []string{"fdb", "vnis"}
+	case info.Kind == "macvlan":
 		return []string{"fdb"}
 	case hasPorts(info.Kind):
 		return []string{"ports"}
@@ -47,6 +53,12 @@ func (l *Link) bridged(name string, info *lab.LinkInfo) (starlark.Value, error) 
 		}
 		vlans, err := read()
 		return recordRows(l.env, vlans, l.env.vlan), err
+	case "global_vlans":
+		vlans, err := l.link.VLANGlobals()
+		return recordRows(l.env, vlans, l.env.vlanGlobal), err
+	case "vnis":
+		vnis, err := l.link.VNIs()
+		return recordRows(l.env, vnis, l.env.vni), err
 	case "fdb":
 		entries, err := l.link.FDB()
 		return recordRows(l.env, entries, l.env.fdbEntry), err

@@ -304,6 +304,8 @@ func (c *Call) delete(v starlark.Value) error {
 			return o.Delete(c.Ctx)
 		case *lab.Neighbor:
 			return o.Delete(c.Ctx)
+		case *lab.VNI:
+			return o.Delete(c.Ctx)
 		case *lab.VLAN:
 			return o.Delete(c.Ctx)
 		case *lab.FDBEntry:

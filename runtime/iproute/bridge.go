@@ -47,3 +47,11 @@ func bridgeMDB(e event.Event, _ bool) []command {
 	}
 	return one(append(bridge(e, "mdb", verb(e)), arguments(args)...))
 }
+
+func bridgeVLANGlobal(e event.Event, _ bool) []command {
+	return one(append(bridge(e, "vlan", "global", "set"), arguments(e.Args)...))
+}
+
+func bridgeVNI(e event.Event, _ bool) []command {
+	return one(append(bridge(e, "vni", verb(e)), arguments(e.Args)...))
+}
