@@ -110,7 +110,7 @@ func (env *Env) macsecSA(sa lab.MACsecSA) *Record {
 		}
 	}
 	stats := record("macsec_stats", strings.Join(words, " "), nil, counts...)
-	return record("macsec_sa", fmt.Sprintf("sa %d", sa.AN), sa, field{"an", number(sa.AN)}, field{"key", bytes(sa.Key)}, field{"id", bytes(sa.KeyID)},
+	return record("macsec_sa", fmt.Sprintf("sa %d", sa.AN), sa, field{"an", starlark.MakeInt(sa.AN)}, field{"key", bytes(sa.Key)}, field{"id", bytes(sa.KeyID)},
 		field{"pn", pn}, field{"on", on}, field{"salt", bytes(sa.Salt)}, field{"ssci", ssci}, field{"stats", stats})
 }
 

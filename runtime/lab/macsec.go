@@ -192,9 +192,9 @@ type macsecStep struct {
 	xpn     bool
 }
 
-// SetMACsec changes what a MACsec link sends and receives by, all or nothing: an
-// association with a key is added, or put in the place of the one of its number, one
-// without changes that.
+// SetMACsec changes what a MACsec link sends and receives by, all or nothing, but for
+// keys that were taken away: an association with a key is added, or put in the place
+// of the one of its number, one without changes that.
 func (k *Link) SetMACsec(ctx context.Context, c MACsecChange) error {
 	if err := k.check(); err != nil {
 		return err
@@ -214,11 +214,11 @@ func (k *Link) SetMACsec(ctx context.Context, c MACsecChange) error {
 	if err := c.check(cipher); err != nil {
 		return err
 	}
-	steps, back, err := c.steps(k, before, isXPN(cipher))
+	plan, err := c.plan(k, before, isXPN(cipher))
 	if err != nil {
 		return err
 	}
-	for i, s := range steps {
+	for i, s := range plan.steps {
 		start := time.Now()
 		err := k.stepMACsec(s)
 		k.ns.lab.emit(ctx, "macsec "+s.verb, k.ns, start, err, s.args(k)...)
@@ -226,99 +226,132 @@ func (k *Link) SetMACsec(ctx context.Context, c MACsecChange) error {
 			continue
 		}
 		err = k.failed(err, "", "%s %s of %s", s.verb, s, k)
-		for _, b := range slices.Backward(back[:i]) {
-			if b != nil {
-				err = errors.Join(err, remainingMACsec(k.stepMACsec(*b)))
-			}
+		for _, back := range slices.Backward(plan.back[:i]) {
+			err = errors.Join(err, k.backMACsec(back))
 		}
 		return err
 	}
 	if k.isForeign() {
-		k.undoMACsec(steps, back)
+		k.undoMACsec(plan.steps, plan.back)
 	}
 	return nil
 }
 
-// remainingMACsec is an error of taking back; a channel takes its associations along.
-func remainingMACsec(err error) error {
-	if errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	return err
-}
-
 // undoMACsec remembers how to take steps back. Keys that are gone nobody knows.
-func (k *Link) undoMACsec(steps []macsecStep, back []*macsecStep) {
+func (k *Link) undoMACsec(steps []macsecStep, back [][]macsecStep) {
 	for i, s := range steps {
 		if back[i] == nil {
 			k.ns.lab.cannotUndo(fmt.Sprintf("macsec del %s of %s", s, k))
 			continue
 		}
-		k.ns.lab.onUndo(func(context.Context) error { return remainingMACsec(k.stepMACsec(*back[i])) })
+		k.ns.lab.onUndo(func(context.Context) error { return k.backMACsec(back[i]) })
 	}
 }
 
-// steps are the commands of a change and those that take each back, nil for what
+// backMACsec takes a step back.
+func (k *Link) backMACsec(back []macsecStep) error {
+	for _, s := range back {
+		if err := k.stepMACsec(s); err != nil && !errors.Is(err, unix.ENODEV) {
+			return k.failed(err, "", "%s %s of %s", s.verb, s, k)
+		}
+	}
+	return nil
+}
+
+// macsecPlan are the steps of a change and those that take each back, none for what
 // nothing can: the kernel does not tell keys.
-func (c *MACsecChange) steps(k *Link, before *MACsecState, xpn bool) (steps []macsecStep, back []*macsecStep, err error) {
-	add := func(s macsecStep, undo *macsecStep) {
-		s.xpn = xpn
-		if undo != nil {
-			undo.xpn = xpn
-		}
-		steps, back = append(steps, s), append(back, undo)
+type macsecPlan struct {
+	k     *Link
+	xpn   bool
+	steps []macsecStep
+	back  [][]macsecStep
+}
+
+func (p *macsecPlan) add(s macsecStep, back ...macsecStep) {
+	p.steps, p.back = append(p.steps, s), append(p.back, back)
+}
+
+// sa is a command for an association of a channel, or of what is sent (rx is nil).
+func (p *macsecPlan) sa(verb string, rx *MACsecRX, sa MACsecSA) macsecStep {
+	command := map[string]int{"add": macsecAddTXSA, "set": macsecUpdTXSA, "del": macsecDelTXSA}[verb]
+	if rx != nil {
+		command += macsecAddRXSA - macsecAddTXSA
 	}
-	// associations adds those of one channel, or of what is sent.
-	associations := func(rx *MACsecRX, wanted, there []MACsecSA) error {
-		commands := [3]int{macsecAddTXSA, macsecUpdTXSA, macsecDelTXSA}
-		if rx != nil {
-			commands = [3]int{macsecAddRXSA, macsecUpdRXSA, macsecDelRXSA}
-		}
-		for _, sa := range wanted {
-			i := slices.IndexFunc(there, func(s MACsecSA) bool { return s.AN == sa.AN })
-			switch {
-			case sa.Key == nil && i < 0:
-				return Usage("give its key=", "%s has no association %d%s", k, sa.AN, ofChannel(rx))
-			case sa.Key == nil:
-				was := MACsecSA{AN: sa.AN, On: there[i].On}
-				if sa.PN != nil {
-					was.PN = there[i].PN
-				}
-				add(macsecStep{"set", commands[1], rx, &sa, xpn}, &macsecStep{"set", commands[1], rx, &was, xpn})
-				continue
-			case i >= 0:
-				add(macsecStep{"del", commands[2], rx, &MACsecSA{AN: sa.AN}, xpn}, nil)
+	return macsecStep{verb, command, rx, &sa, p.xpn}
+}
+
+// drop takes an association away: first it is turned off, for the kernel keeps one
+// that is used.
+func (p *macsecPlan) drop(rx *MACsecRX, sa MACsecSA) {
+	off, on := false, true
+	if sa.On != nil && *sa.On {
+		p.add(p.sa("set", rx, MACsecSA{AN: sa.AN, On: &off}), p.sa("set", rx, MACsecSA{AN: sa.AN, On: &on}))
+	}
+	p.add(p.sa("del", rx, MACsecSA{AN: sa.AN}))
+}
+
+// associations adds and changes those of a channel, or of what is sent.
+func (p *macsecPlan) associations(rx *MACsecRX, wanted, there []MACsecSA) error {
+	off := false
+	for _, sa := range wanted {
+		i := slices.IndexFunc(there, func(s MACsecSA) bool { return s.AN == sa.AN })
+		switch {
+		case sa.Key == nil && i < 0:
+			return Usage("give its key=", "%s has no association %d%s", p.k, sa.AN, ofChannel(rx))
+		case sa.Key == nil:
+			was := MACsecSA{AN: sa.AN, On: there[i].On}
+			if sa.PN != nil {
+				was.PN = there[i].PN
 			}
-			add(macsecStep{"add", commands[0], rx, &sa, xpn}, &macsecStep{"del", commands[2], rx, &MACsecSA{AN: sa.AN}, xpn})
+			p.add(p.sa("set", rx, sa), p.sa("set", rx, was))
+			continue
+		case i >= 0:
+			p.drop(rx, there[i])
 		}
-		return nil
+		p.add(p.sa("add", rx, sa), p.sa("set", rx, MACsecSA{AN: sa.AN, On: &off}), p.sa("del", rx, MACsecSA{AN: sa.AN}))
 	}
+	return nil
+}
+
+// channel adds or changes one that is received.
+func (p *macsecPlan) channel(rx *MACsecRX, there []MACsecRX) error {
+	i := slices.IndexFunc(there, func(r MACsecRX) bool { return bytes.Equal(r.SCI, rx.SCI) })
+	if i < 0 {
+		p.add(macsecStep{"add", macsecAddRXSC, rx, nil, p.xpn}, macsecStep{"del", macsecDelRXSC, &MACsecRX{SCI: rx.SCI}, nil, p.xpn})
+		return p.associations(rx, rx.SAs, nil)
+	}
+	was := there[i]
+	if rx.On != nil && *rx.On != *was.On {
+		p.add(macsecStep{"set", macsecUpdRXSC, rx, nil, p.xpn}, macsecStep{"set", macsecUpdRXSC, &MACsecRX{SCI: rx.SCI, On: was.On}, nil, p.xpn})
+	}
+	return p.associations(rx, rx.SAs, was.SAs)
+}
+
+// plan are the steps of a change.
+func (c *MACsecChange) plan(k *Link, before *MACsecState, xpn bool) (*macsecPlan, error) {
+	p := &macsecPlan{k: k, xpn: xpn}
 	for _, an := range c.RemoveTX {
-		add(macsecStep{"del", macsecDelTXSA, nil, &MACsecSA{AN: an}, xpn}, nil)
+		i := slices.IndexFunc(before.TX, func(s MACsecSA) bool { return s.AN == an })
+		if i < 0 {
+			return nil, Usage("", "%s has no association %d", k, an)
+		}
+		p.drop(nil, before.TX[i])
 	}
 	for _, sci := range c.RemoveRX {
-		add(macsecStep{"del", macsecDelRXSC, &MACsecRX{SCI: sci}, nil, xpn}, nil)
+		if !slices.ContainsFunc(before.RX, func(r MACsecRX) bool { return bytes.Equal(r.SCI, sci) }) {
+			return nil, Usage("", "%s has no channel %x", k, sci)
+		}
+		p.add(macsecStep{"del", macsecDelRXSC, &MACsecRX{SCI: sci}, nil, xpn})
 	}
-	if err := associations(nil, c.TX, before.TX); err != nil {
-		return nil, nil, err
+	if err := p.associations(nil, c.TX, before.TX); err != nil {
+		return nil, err
 	}
 	for _, rx := range c.RX {
-		i := slices.IndexFunc(before.RX, func(r MACsecRX) bool { return bytes.Equal(r.SCI, rx.SCI) })
-		var there []MACsecSA
-		switch {
-		case i < 0:
-			add(macsecStep{"add", macsecAddRXSC, &rx, nil, xpn}, &macsecStep{"del", macsecDelRXSC, &MACsecRX{SCI: rx.SCI}, nil, xpn})
-		default:
-			there = before.RX[i].SAs
-			if rx.On != nil && *rx.On != *before.RX[i].On {
-				add(macsecStep{"set", macsecUpdRXSC, &rx, nil, xpn}, &macsecStep{"set", macsecUpdRXSC, &MACsecRX{SCI: rx.SCI, On: before.RX[i].On}, nil, xpn})
-			}
-		}
-		if err := associations(&rx, rx.SAs, there); err != nil {
-			return nil, nil, err
+		if err := p.channel(&rx, before.RX); err != nil {
+			return nil, err
 		}
 	}
-	return steps, back, nil
+	return p, nil
 }
 
 func ofChannel(rx *MACsecRX) string {
