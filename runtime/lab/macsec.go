@@ -343,11 +343,15 @@ func (c *MACsecChange) plan(k *Link, before *MACsecState, xpn bool) (*macsecPlan
 		}
 		p.add(macsecStep{"del", macsecDelRXSC, &MACsecRX{SCI: sci}, nil, xpn})
 	}
-	if err := p.associations(nil, c.TX, before.TX); err != nil {
+	left := slices.DeleteFunc(slices.Clone(before.TX), func(s MACsecSA) bool { return slices.Contains(c.RemoveTX, s.AN) })
+	if err := p.associations(nil, c.TX, left); err != nil {
 		return nil, err
 	}
+	channels := slices.DeleteFunc(slices.Clone(before.RX), func(r MACsecRX) bool {
+		return slices.ContainsFunc(c.RemoveRX, func(sci []byte) bool { return bytes.Equal(r.SCI, sci) })
+	})
 	for _, rx := range c.RX {
-		if err := p.channel(&rx, before.RX); err != nil {
+		if err := p.channel(&rx, channels); err != nil {
 			return nil, err
 		}
 	}
