@@ -15,6 +15,9 @@ func TestMACsec(t *testing.T) {
 def shown(ns, name):
     return [x for x in json.decode(exec_in(ns, "ip -j macsec show").stdout) if x["ifname"] == name][0]
 
+def sci(x):
+    return int(x["sci"], 16)
+
 a, b = netns("a"), netns("b")
 la, lb = veth("eth0", "eth0", ns=a, peer_ns=b, up=True)
 ka, kb = "11" * 32, "22" * 32
@@ -31,18 +34,18 @@ expect.no_packet(c, lambda p: bool(p.icmp), hold="100ms")
 c.stop()
 
 s = shown(a, "ms0")
-expect.eq((s["encrypt"], s["replay"], s["window"], s["sci"], s["encoding_sa"], s["cipher_suite"]), ("on", "on", 5, ma.sci, 2, "GCM-AES-256"))
-expect.eq([(x["an"], x["state"], x["key"][:4]) for x in s["sa_list"]], [(2, "on", "a100")])
-expect.eq([(x["sci"], x["state"], [y["an"] for y in x["sa_list"]]) for x in s["rx_sc"]], [(mb.sci, "on", [0])])
+expect.eq((s["encrypt"], s["replay"], s["window"], sci(s), s["encoding_sa"], s["cipher_suite"]), (True, True, 5, int(ma.sci, 16), 2, "GCM-AES-256"))
+expect.eq([(x["an"], x["active"], x["key"][:4]) for x in s["sa_list"]], [(2, True, "a100")])
+expect.eq([(sci(x), x["active"], [y["an"] for y in x["sa_list"]]) for x in s["rx_sc"]], [(int(mb.sci, 16), True, [0])])
 s = shown(b, "ms0")
-expect.eq([[(y["an"], y["state"]) for y in x["sa_list"]] for x in s["rx_sc"]], [[(2, "on"), (3, "off")]])
+expect.eq([[(y["an"], y["active"]) for y in x["sa_list"]] for x in s["rx_sc"]], [[(2, True), (3, False)]])
 expect.eq((ma.port, ma.sci[12:], ma.encodingsa, ma.window, ma.tx[0].id), (9, "0009", 2, 5, "a1" + "00" * 15))
 expect(ma.tx[0].pn > 7 and ma.tx[0].stats.out_pkts_encrypted > 0 and mb.rx[0].sa[0].stats.in_pkts_ok > 0, str(ma.tx[0].stats) + str(mb.rx[0].sa[0].stats))
 
 # Changes, all or nothing.
 macsec_set(mb, rx=[macsec_rx(ma.sci, on=False, sa=[macsec_sa(3, on=True, pn=99)])])
 x = shown(b, "ms0")["rx_sc"][0]
-expect.eq((x["state"], [(y["an"], y["state"]) for y in x["sa_list"]]), ("off", [(2, "on"), (3, "on")]))
+expect.eq((x["active"], [(y["an"], y["active"]) for y in x["sa_list"]]), (False, [(2, True), (3, True)]))
 expect.eq([(y.an, y.pn) for y in mb.rx[0].sa if y.an == 3], [(3, 99)])
 expect.fails(lambda: macsec_set(mb, tx=[macsec_sa(1, key=ka)], remove_rx=["0200000000090001"]), "has no channel 0200000000090001")
 expect.eq([y.an for y in mb.tx], [0])
