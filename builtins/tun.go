@@ -101,14 +101,14 @@ func tunSpecs() []*Spec {
 		params := []Param{optional("name", tLinkName, "", "the next free "+name+"0, "+name+"1 … unless given"), keyword("ns", tNetnsRef, "root", "where it is born")}
 		params = append(params, slices.DeleteFunc(linkParams(), func(p Param) bool {
 			// Their group is another, and the driver knows how many queues they have.
-			return name == "tun" && p.Name == "mac" || slices.Contains([]string{"group", "exist", "numtxqueues", "numrxqueues"}, p.Name)
+			return name == "tun" && p.Name == "mac" || slices.Contains([]string{"group", "numtxqueues", "numrxqueues"}, p.Name)
 		})...)
 		return &Spec{
 			Name: name, Family: familyLinks, Returns: "link: read() write() close()", Like: "ip tuntap add dev NAME mode " + name,
 			Doc: "Makes a " + what + " link, whose other end is a file that the script holds: t.read(timeout=) is the next one that was sent by the link, " +
 				"as bytes, or None when none comes until the timeout; t.write(b) makes the link receive one, bytes or what pkt makes; t.close() lets go of the file, " +
 				"so that a program can open it. With hold=False the script does not open it at all. The link stays until it is deleted. " +
-				"Options read back as attributes, group as user_group.",
+				"Options read back as attributes, group as user_group. With exist=True the script opens the other end of the link that is there.",
 			Params: append(params,
 				keyword("user", tUserName, "", "who may open the other end"), keyword("group", tUserName, "", "a group whose members may"),
 				keyword("pi", tBool, "False", "each begins with a struct tun_pi (flags and EtherType)"),

@@ -144,3 +144,31 @@ ip tuntap list
 		t.Errorf("too many are left:\n%s", o.stdout)
 	}
 }
+
+// TestTunExist: exist=True takes the link that there is, if it is as asked for, and
+// opens its other end again.
+func TestTunExist(t *testing.T) {
+	needTun(t)
+	witness(t, `
+t = tap("tap0", mac="02:00:00:00:00:01", user=0, addr="10.0.0.1/24", up=True)
+same = tap("tap0", mac="02:00:00:00:00:01", user=0, addr="10.0.0.1/24", exist=True)
+expect.eq(same, t)
+t.close()
+expect("read" not in dir(t))
+expect.eq(tap("tap0", exist=True, hold=False), t)
+expect("read" not in dir(t))
+expect.eq(tap("tap0", exist=True), t)
+t.write(pkt.ether(dst="ff:ff:ff:ff:ff:ff") / pkt.payload(b"x" * 46))
+expect.eventually(lambda: t.stats.rx_packets > 0)
+expect.fails(lambda: tun("tap0", exist=True), "tap0 is there, but its mode is tap, not tun")
+expect.fails(lambda: tap("tap0", exist=True, pi=True), "its pi is false, not true")
+expect.fails(lambda: tap("tap0", exist=True, user=1), "its user is 0, not 1")
+expect.fails(lambda: tap("tap0", exist=True, group=1), "its user_group is none, not 1")
+expect.fails(lambda: tap("tap0", exist=True, addr="10.0.0.2/24"), "it has no address 10.0.0.2/24")
+expect.fails(lambda: tap(exist=True), "exist=True needs a name")
+u = tun("tun0", exist=True)
+expect.eq((u.mode, len(root.links)), ("tun", 3))
+veth("eth0", "eth1")
+expect.fails(lambda: tun("eth0", exist=True), "eth0 is there, but its kind is veth, not tun")
+`)
+}

@@ -494,6 +494,9 @@ func Scope(name string) (int, error) {
 	if n, ok := scopes[name]; ok {
 		return n, nil
 	}
+	if n, ok := numberNamed("rt_scopes", name, math.MaxUint8); ok {
+		return n, nil
+	}
 	return 0, Usage(`scopes are "global", "site", "link", "host" and "nowhere"`, "%q is no scope", name)
 }
 

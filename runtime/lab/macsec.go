@@ -444,7 +444,7 @@ func (s macsecStep) args(k *Link) []event.Arg {
 		args = append(args, arg("salt", hex.EncodeToString(s.sa.Salt)))
 	}
 	if s.sa.SSCI != nil {
-		args = append(args, arg("ssci", strconv.FormatUint(uint64(*s.sa.SSCI), 10)))
+		args = append(args, arg("ssci", fmt.Sprintf("%08x", *s.sa.SSCI)))
 	}
 	if s.sa.On != nil {
 		args = append(args, arg(onOff(*s.sa.On), ""))

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -44,7 +45,10 @@ func RouteProtocol(name string) (int, error) {
 	if n, err := strconv.ParseUint(name, 10, 8); err == nil {
 		return int(n), nil
 	}
-	return 0, Usage(`use "static", "bgp", "ospf" … or a number up to 255`, "%q is no routing protocol", name)
+	if n, ok := numberNamed("rt_protos", name, math.MaxUint8); ok {
+		return n, nil
+	}
+	return 0, Usage(`use "static", "bgp", "ospf" …, a number up to 255 or a name of /etc/iproute2/rt_protos`, "%q is no routing protocol", name)
 }
 
 // RouteProtocolName is the inverse of [RouteProtocol].
@@ -58,16 +62,18 @@ func RouteProtocolName(n int) string {
 var tables = map[string]int{"default": unix.RT_TABLE_DEFAULT, "main": unix.RT_TABLE_MAIN, "local": unix.RT_TABLE_LOCAL}
 
 // Table returns the number of a routing table by name ("main", "local",
-// "default") or number.
+// "default", or what /etc/iproute2/rt_tables has) or number.
 func Table(name string) (int, error) {
 	if n, ok := tables[name]; ok {
 		return n, nil
 	}
-	n, err := strconv.ParseUint(name, 10, 32)
-	if err != nil {
-		return 0, Usage(`use a number, "main", "local" or "default"`, "%q is no routing table", name)
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return int(n), nil
 	}
-	return int(n), nil
+	if n, ok := numberNamed("rt_tables", name, math.MaxUint32); ok {
+		return n, nil
+	}
+	return 0, Usage(`use a number, "main", "local", "default" or a name of /etc/iproute2/rt_tables`, "%q is no routing table", name)
 }
 
 // TableName is how `ip` prints a table.

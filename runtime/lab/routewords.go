@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -149,12 +150,22 @@ func ParseRealms(text string) (uint32, error) {
 	if !both {
 		from, to = "0", from
 	}
-	a, err1 := strconv.ParseUint(from, 0, 16)
-	b, err2 := strconv.ParseUint(to, 0, 16)
+	a, err1 := realm(from)
+	b, err2 := realm(to)
 	if err1 != nil || err2 != nil || b == 0 {
-		return 0, Usage(`"10/20", or "20" for that of the destination; they are from 1 to 65535`, "%q are no realms", text)
+		return 0, Usage(`"10/20", or "20" for that of the destination; they are from 1 to 65535, or names of /etc/iproute2/rt_realms`, "%q are no realms", text)
 	}
 	return uint32(a<<16 | b), nil
+}
+
+func realm(word string) (uint64, error) {
+	n, err := strconv.ParseUint(word, 0, 16)
+	if err != nil {
+		if named, ok := numberNamed("rt_realms", word, math.MaxUint16); ok {
+			return uint64(named), nil
+		}
+	}
+	return n, err
 }
 
 func viaWords(via netip.Addr, of int) string {

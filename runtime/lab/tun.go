@@ -59,6 +59,9 @@ func (l *Lab) AddTun(ctx context.Context, s TunSpec) (*Link, error) {
 	if err := s.NS.check(); err != nil {
 		return nil, err
 	}
+	if s.Exist && s.Name == "" {
+		return nil, Usage("like \""+s.mode()+"0\"", "exist=True needs a name")
+	}
 	if err := s.nameAfter(&Kind{Name: s.mode()}); err != nil {
 		return nil, err
 	}
@@ -69,6 +72,9 @@ func (l *Lab) AddTun(ctx context.Context, s TunSpec) (*Link, error) {
 	user, group, err := s.ids()
 	if err != nil {
 		return nil, err
+	}
+	if link, err := s.existing(user, group); link != nil || err != nil {
+		return link, err
 	}
 	up := s.waits()
 	start := time.Now()
@@ -199,17 +205,12 @@ func (s *TunSpec) bear(uid, gid int) (fd, index int, err error) {
 	return fd, index, s.NS.conn.do(append([]*nl.NetlinkRequest{r}, s.rest(index, false)...)...)
 }
 
-// configure is what `ip tuntap add` does to the file.
-func (s *TunSpec) configure(fd, uid, gid int) error {
-	request, err := unix.NewIfreq(s.Name)
-	if err != nil {
-		return err
-	}
+// flags are those of TUNSETIFF.
+func (s *TunSpec) flags() uint16 {
 	flags := uint16(unix.IFF_TUN)
 	if s.TAP {
 		flags = unix.IFF_TAP
 	}
-	flags |= unix.IFF_TUN_EXCL // the kernel would take one that is there
 	for _, f := range []struct {
 		bit uint16
 		set bool
@@ -218,7 +219,16 @@ func (s *TunSpec) configure(fd, uid, gid int) error {
 			flags |= f.bit
 		}
 	}
-	request.SetUint16(flags)
+	return flags
+}
+
+// configure is what `ip tuntap add` does to the file.
+func (s *TunSpec) configure(fd, uid, gid int) error {
+	request, err := unix.NewIfreq(s.Name)
+	if err != nil {
+		return err
+	}
+	request.SetUint16(s.flags() | unix.IFF_TUN_EXCL) // the kernel would take one that is there
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return err
 	}
