@@ -52,6 +52,7 @@ func bridgeVLANGlobal(e event.Event, _ bool) []command {
 	return one(append(bridge(e, "vlan", "global", "set"), arguments(e.Args)...))
 }
 
+// bridgeVNI has the whole word "delete", the one that `bridge vni` knows.
 func bridgeVNI(e event.Event, _ bool) []command {
-	return one(append(bridge(e, "vni", verb(e)), arguments(e.Args)...))
+	return one(append(bridge(e, strings.Fields(e.Op)...), arguments(e.Args)...))
 }

@@ -229,6 +229,12 @@ var rendered = []struct {
 		"bridge -n A fdb append 00:00:00:00:00:00 dev vx8 dst 10.0.0.2 port 4790 vni 9 via p8 self permanent", ""},
 	{ev("mdb add", "A", "dev=br8", "port=p8", "grp=239.1.1.1", "permanent"), "bridge -n A mdb add dev br8 port p8 grp 239.1.1.1 permanent", ""},
 	{ev("mdb delete", "A", "dev=br8", "port=p8", "grp=239.1.1.1", "permanent"), "bridge -n A mdb del dev br8 port p8 grp 239.1.1.1", ""},
+	{ev("vlan global set", "A", "dev=br8", "vid=10", "mcast_querier=1", "mcast_query_interval=700"),
+		"bridge -n A vlan global set dev br8 vid 10 mcast_querier 1 mcast_query_interval 700", ""},
+	{ev("link add", "A", "type=vxlan", "name=vx9", "index=45", "option external", "option vnifilter", "option dstport=4799"),
+		"ip -n A link add vx9 type vxlan external vnifilter dstport 4799", "ip -n A link add vx9 index 45 type vxlan external vnifilter dstport 4799"},
+	{ev("vni add", "A", "vni=100-110", "remote=10.0.0.1", "dev=vx9"), "bridge -n A vni add vni 100-110 remote 10.0.0.1 dev vx9", ""},
+	{ev("vni delete", "A", "vni=100", "dev=vx9"), "bridge -n A vni delete vni 100 dev vx9", ""},
 	{ev("port set", "A", "dev=p8", "state=disabled"), "bridge -n A link set dev p8 state disabled", ""},
 
 	{ev("link add", "A", "type=wireguard", "name=wg8", "index=44"), "ip -n A link add wg8 type wireguard", "ip -n A link add wg8 index 44 type wireguard"},
@@ -238,6 +244,14 @@ var rendered = []struct {
 	{ev("wg set", "A", "dev=wg8", "peer="+key2, "preshared-key="+key1, "endpoint=[fd00::1]:5", "persistent-keepalive=0", "allowed-ips="),
 		"echo " + key1 + " | ip netns exec A wg set wg8 peer " + key2 + " preshared-key /dev/stdin endpoint '[fd00::1]:5' persistent-keepalive 0 allowed-ips ''", ""},
 	{ev("wg set", "A", "dev=wg8", "peer="+key2, "remove"), "ip netns exec A wg set wg8 peer " + key2 + " remove", ""},
+
+	{ev("link add", "A", "type=macsec", "name=ms8", "link=veth0", "index=46", "option port=9", "option encrypt=on"),
+		"ip -n A link add link veth0 name ms8 type macsec port 9 encrypt on", "ip -n A link add link veth0 name ms8 index 46 type macsec port 9 encrypt on"},
+	{ev("macsec add", "A", "dev=ms8", "tx", "sa=1", "pn=5", "off", "key=01000000000000000000000000000000 000102030405060708090a0b0c0d0e0f"),
+		"ip -n A macsec add ms8 tx sa 1 pn 5 off key 01000000000000000000000000000000 000102030405060708090a0b0c0d0e0f", ""},
+	{ev("macsec add", "A", "dev=ms8", "rx", "sci=0200000000010001"), "ip -n A macsec add ms8 rx sci 0200000000010001", ""},
+	{ev("macsec set", "A", "dev=ms8", "rx", "sci=0200000000010001", "off"), "ip -n A macsec set ms8 rx sci 0200000000010001 off", ""},
+	{ev("macsec del", "A", "dev=ms8", "tx", "sa=1"), "ip -n A macsec del ms8 tx sa 1", ""},
 
 	{
 		ev("tuntap add", "A", "option mode=tap", "option user=0", "option pi", "held", "name=t8", "address="+mac1, "given=address", "mtu=1400"),

@@ -104,7 +104,7 @@ func sh(line string) (string, error) {
 }
 
 // optional are parts of commands that not every kernel can do.
-var optional = []string{"vlan_filtering", "type vlan", "bridge -n A vlan", "type wireguard", "wg set"}
+var optional = []string{"vlan_filtering", "type vlan", "bridge -n A vlan", "type wireguard", "wg set", "type macsec", "A macsec"}
 
 // TestKernel runs every command of the table, in its order, and looks at the
 // result with `ip` itself.
@@ -152,7 +152,8 @@ func build(t *testing.T, line string) {
 		lacking(t, "wg", "no program wg (Debian's package wireguard-tools)")
 	}
 	for _, o := range optional {
-		unsupported := strings.Contains(out, "not supported") || strings.Contains(out, "Unknown device type")
+		unsupported := strings.Contains(out, "not supported") || strings.Contains(out, "Unknown device type") ||
+			strings.Contains(line, "A macsec") && strings.Contains(out, "No such file") // of generic netlink
 		if strings.Contains(line, o) && unsupported {
 			t.Run("without "+o, func(t *testing.T) { lacking(t, o, "this kernel cannot "+line) })
 			return
