@@ -70,6 +70,32 @@ var mutants = map[string][]mutant{
 		{name: "no MTU", old: ", mtu = 1400)\n", new: ")\n"},
 		{name: "goes on", old: "daemon.stop()\nrequire.eventually", new: "catch(lambda: 1)\nexpect.eventually"},
 	},
+	"traceroute.star": {
+		{name: "not a router", old: `router("r1"), router("r2")`, new: `host("r1"), router("r2")`},
+		{name: "another way back", old: `route(r2, "10.0.1.0/24", via = "10.0.2.1")`, new: `route(r2, "10.0.1.0/24", via = "10.0.3.2")`},
+		{name: "no hole", old: "delete([x for x in r2.routes", new: "print([x for x in r2.routes"},
+	},
+	"throughput.star": {
+		{name: "not a router", old: `router("r")`, new: `host("r")`},
+		{name: "too slow", old: `proto = "udp", rate = "2mbit"`, new: `proto = "udp", rate = "100kbit"`},
+		{name: "still a way", old: `down(r["out"])`, new: "pass"},
+	},
+	"http.star": {
+		{name: "no way back", old: `route(web, "default", via = "10.0.2.1")`, new: "pass"},
+		{name: "for nobody", old: `headers = {"X-Forwarded-For": client}, `, new: ""},
+		{name: "not over TLS", old: `"https://10.0.2.2/").body`, new: `"http://10.0.2.2/").body`},
+		{name: "another status", old: "(410,", new: "(404,"},
+	},
+	"dns.star": {
+		{name: "no alias", old: `"ftp.lab": "www.lab"`, new: `"ftp.lab": "10.0.0.80"`},
+		{name: "no wildcard", old: `"*.dev.lab"`, new: `"dev.lab"`},
+		{name: "one answer for all", old: `else "203.0.113.80"`, new: `else "10.0.0.80"`},
+	},
+	"dhcp.star": {
+		{name: "no reservation", old: `reserved = {printer.mac: "10.0.0.9"}`, new: "reserved = {}"},
+		{name: "no router", old: ", router = lan, dns", new: ", dns"},
+		{name: "not released", old: "leases[0].release()", new: "pass"},
+	},
 	"macvlan.star": {
 		{name: "all may talk", old: `mode = mode, addr`, new: `mode = "bridge", addr`},
 		{name: "nobody may talk", old: `mode = mode, addr`, new: `mode = "private", addr`},
