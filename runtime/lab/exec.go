@@ -85,7 +85,7 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec, ready *Ready) (*
 // links are like nobody knows any more without asking.
 func (l *Lab) beforeProgram() {
 	l.closePingSockets()
-	l.ran = true
+	l.runs++
 }
 
 // Stop asks a spawned process to end and kills it after grace.

@@ -60,7 +60,7 @@ type Lab struct {
 	closers  []func() // of servers in the lab's process
 	autoconf bool     // hosts may make addresses by themselves
 	programs int      // that run to their end now
-	ran      bool     // a program has run, and may have changed any link
+	runs     int      // programs that have run, and may have changed any link
 	// born is what skipFallbacks found in the first newborn namespace.
 	born  struct{ fallbacks, next int }
 	pings pingSockets // kept for the next pings

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type Link struct {
 	peer  *Link            // a veth's other end, where it is known
 	gone  string           // how it was deleted, or ""
 	made  bool             // by this lab
+	kind  string           // as last seen; "" before
+	runs  int              // how many programs had run then
 	tun   *tunFile         // the other end, where the lab has it
 	noARP bool             // as last seen: it resolves no addresses, as many tunnels
 }
@@ -108,6 +111,10 @@ func (k *Link) Info() (*LinkInfo, error) {
 		return nil, kernelError(err, "", "read link %s", k)
 	}
 	info := parseLink(body)
+	if k.kind != "" && !k.same(info) {
+		return nil, k.replaced(info)
+	}
+	k.kind, k.runs = info.Kind, k.ns.lab.runs
 	k.name, k.mac, k.noARP = info.Name, info.MAC, info.Flags&unix.IFF_NOARP != 0
 	info.resolve(k.ns)
 	if len(body) > unix.SizeofIfInfomsg {
@@ -139,7 +146,38 @@ func (k *Link) check() error {
 	if k.gone != "" {
 		return &Error{Op: fmt.Sprintf("link %s was %s", k.name, k.gone), Kind: KindGone}
 	}
-	return nil
+	return k.look()
+}
+
+// look looks once after each program that has run whether the link is still the
+// one that it was: where a program deletes a link and makes another, that may get
+// the same index.
+func (k *Link) look() error {
+	if k.kind == "" || k.runs == k.ns.lab.runs {
+		return nil
+	}
+	k.runs = k.ns.lab.runs
+	_, err := k.Info()
+	return err
+}
+
+// same tells whether what the kernel shows under the link's index can be the link:
+// of its kind and, a veth, with the same other end or the same MAC. (Another program
+// may have changed the MAC, or moved the other end.)
+func (k *Link) same(info *LinkInfo) bool {
+	if info.Kind != k.kind {
+		return false
+	}
+	return k.peer == nil || info.Parent == k.peer.index || bytes.Equal(info.MAC, k.mac)
+}
+
+// replaced says that another link has the link's index.
+func (k *Link) replaced(info *LinkInfo) error {
+	e := &Error{Kind: KindGone, Hint: fmt.Sprintf("take that one: %s[%q]", k.ns, info.Name),
+		Op: fmt.Sprintf("link %s is no longer there: another program made a link of kind %s, %s, in its place", k, info.Kind, info.Name)}
+	k.bury("replaced by another program")
+	k.ns.forget(k)
+	return e
 }
 
 func deletedWith(k *Link) string {
@@ -247,7 +285,7 @@ func (ns *Namespace) bornWithLoopback() bool {
 }
 
 // alone tells whether nobody else can have changed the links of the lab.
-func (l *Lab) alone() bool { return !l.ran && !l.options.Host }
+func (l *Lab) alone() bool { return l.runs == 0 && !l.options.Host }
 
 // linkAt returns the handle for an ifindex that a route or neighbour names, or
 // nil for 0 and for one that is gone meanwhile.

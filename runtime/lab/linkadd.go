@@ -222,6 +222,8 @@ func (l *Lab) AddVeth(ctx context.Context, a, b LinkSpec) (*Link, *Link, error) 
 	}
 	ka, kb := a.NS.adopt(ia, &a), b.NS.adopt(ib, &b)
 	ka.peer, kb.peer = kb, ka
+	ka.kind, kb.kind = "veth", "veth"
+	ka.runs, kb.runs = l.runs, l.runs
 	l.onUndo(ka.Delete)
 	a.emit(ctx, l)
 	b.emit(ctx, l)
