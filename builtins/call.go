@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -61,8 +62,23 @@ func builtin(name string, spec func() *Spec, env *Env) *starlark.Builtin {
 	})
 }
 
-// bug is a panic of ours, as an error.
+// Guard runs Starlark code. What makes a builtin of the language itself panic, like a
+// list that no memory can hold, is an error. Where it was is not known any more.
+func Guard[T any](run func() (T, error)) (result T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = bug("the script", p)
+		}
+	}()
+	return run()
+}
+
+// bug is a panic of ours, as an error; or one of Starlark's, when it is asked for more
+// than there can be.
 func bug(name string, p any) error {
+	if e, ok := p.(runtime.Error); ok && strings.Contains(e.Error(), "out of range") && strings.Contains(e.Error(), "make") {
+		return lab.Usage("", "%s: a value is asked for that no memory can hold", name)
+	}
 	if os.Getenv("NSSCRIPT_DEBUG") != "" {
 		os.Stderr.Write(debug.Stack())
 	}

@@ -177,7 +177,7 @@ func parallel(c *Call) (starlark.Value, error) {
 			defer stop()
 			c.Env.Lock()
 			defer c.Env.Unlock()
-			results[i], failures[i] = starlark.Call(t, fn.(starlark.Callable), nil, nil)
+			results[i], failures[i] = Guard(func() (starlark.Value, error) { return starlark.Call(t, fn.(starlark.Callable), nil, nil) })
 			if failures[i] != nil {
 				cancel(context.Canceled)
 			}

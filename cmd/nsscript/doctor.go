@@ -105,7 +105,7 @@ func doctor(args []string) int {
 		// The outer process cannot tell: it may be a mount that is not allowed.
 		d := diagnose(nil)
 		d.Sandbox.Why = err.Error()
-		return max(write(d), exitCannot)
+		sandbox.Leave(max(write(d), exitCannot))
 	}
 	go func() {
 		netns.Pin()

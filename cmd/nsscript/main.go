@@ -74,7 +74,7 @@ func dispatch(args []string) int {
 			hint = "did you mean " + near + "?"
 		}
 		fmt.Fprintf(os.Stderr, "nsscript: %q is neither a verb nor a file (%s)\n", args[0], hint)
-		return exitError
+		return exitUsage
 	}
 	return runVerb.run(args)
 }

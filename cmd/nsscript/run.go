@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +51,7 @@ type settings struct {
 
 	file, source string
 	args         map[string]string
+	seeded       bool // --seed was given
 	signals      func() <-chan os.Signal
 	recorded     event.Sink // --events
 }
@@ -56,7 +59,7 @@ type settings struct {
 func (s *settings) limits(f *pflag.FlagSet) {
 	f.DurationVar(&s.timeout, "timeout", 0, "end the script after this long (like 30s); 0 for never")
 	f.Uint64Var(&s.maxSteps, "max-steps", 0, "end the script after so many steps of the interpreter; 0 for never")
-	f.Uint64Var(&s.seed, "seed", 0, "draw MAC addresses from this seed")
+	f.Uint64Var(&s.seed, "seed", 0, "draw MAC addresses from this seed; with --host another one each time unless given")
 	f.StringVar(&s.color, "color", "auto", "auto, always or never")
 	f.StringVar(&s.events, "events", "", "write every operation to this file, as lines of JSON")
 }
@@ -76,6 +79,7 @@ func run(args []string) int {
 	if (s.undo || s.force) && !s.host {
 		return misuse("--rm and --force go with --host")
 	}
+	s.seeded = f.Changed("seed")
 	if status, ok := s.operands(f.Args()); !ok {
 		return status
 	}
@@ -185,14 +189,22 @@ func (s *settings) noLab(err error) int {
 	return exitError
 }
 
+// maxScript is how large a script may be.
+const maxScript = 64 << 20
+
 // read reads the script.
 func (s *settings) read() bool {
-	var b []byte
+	in := os.Stdin
 	var err error
-	if s.file == "-" {
-		b, err = io.ReadAll(io.LimitReader(os.Stdin, 64<<20))
-	} else {
-		b, err = os.ReadFile(s.file)
+	if s.file != "-" {
+		in, err = os.Open(s.file)
+	}
+	var b []byte
+	if err == nil {
+		b, err = io.ReadAll(io.LimitReader(in, maxScript+1))
+	}
+	if err == nil && len(b) > maxScript {
+		err = fmt.Errorf("%s: a script of more than %d MiB", s.file, maxScript>>20)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
@@ -235,7 +247,7 @@ func (s *settings) runScript(st *sandbox.State) int {
 
 func (s *settings) newLab(ctx context.Context, st *sandbox.State, sink event.Sink) (*lab.Lab, error) {
 	sink = event.Tee(sink, s.recorded)
-	return lab.New(ctx, lab.Options{Host: s.host, Force: s.force, Seed: s.seed, Events: sink, Machine: st.Message})
+	return lab.New(ctx, lab.Options{Host: s.host, Force: s.force, Seed: s.drawFrom(), Events: sink, Machine: st.Message})
 }
 
 // journal keeps, on the machine itself, what has been done there.
@@ -252,6 +264,17 @@ func (s *settings) journal(st *sandbox.State) event.Sink {
 
 func (s *settings) options(l *lab.Lab, out io.Writer) script.Options {
 	return script.Options{Lab: l, Args: s.args, Out: out, Timeout: s.timeout, MaxSteps: s.maxSteps}
+}
+
+// drawFrom is the seed: on a machine's own network, where other runs have drawn theirs,
+// another one each time unless --seed says which.
+func (s *settings) drawFrom() uint64 {
+	if !s.host || s.seeded {
+		return s.seed
+	}
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return binary.NativeEndian.Uint64(b[:])
 }
 
 // stuck ends a run that does not end by itself when it has to.

@@ -45,6 +45,9 @@ type State struct {
 // own: the script, the working directory, TMPDIR. Paths elsewhere are ignored.
 func Enter(keep ...string) (*State, error) {
 	cfg, err := again.ParseConfig(os.Getenv(again.Marker))
+	if err == nil && !cfg.Host && os.Getpid() != 1 {
+		err = errors.New("this process is no lab's first")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the environment variable %s is not for users to set: %w", again.Marker, err)
 	}
@@ -80,6 +83,9 @@ func Enter(keep ...string) (*State, error) {
 	}
 	go st.dieWithOuter()
 	if err := st.mounts(keep); err != nil {
+		if isDenied(err) { // some machines allow the namespaces, and nothing in them
+			err = diagnose(err, os.ReadFile)
+		}
 		return nil, err
 	}
 	return st, nil

@@ -25,6 +25,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -151,10 +152,18 @@ func (in *inner) interrupt(s os.Signal) {
 	if s != unix.SIGINT && s != unix.SIGTERM && s != unix.SIGHUP && s != unix.SIGQUIT {
 		return
 	}
-	if in.interrupted.CompareAndSwap(false, true) {
-		_, _ = in.Lifeline.Write([]byte{sayInterrupt})
+	if !in.interrupted.CompareAndSwap(false, true) {
+		return
+	}
+	_, _ = in.Lifeline.Write([]byte{sayInterrupt})
+	if in.Journal == nil { // a private lab leaves nothing behind, however it ends
+		time.AfterFunc(grace, func() { in.signal(unix.SIGKILL) })
 	}
 }
+
+// grace is how long the inner process may take to end after an interruption. It may be
+// in the middle of copying a string of gigabytes, which nothing else can stop.
+const grace = 3 * time.Second
 
 // forward passes signals on. A pid 1 does not stop by itself at SIGTSTP (Ctrl-Z):
 // it is stopped, and this process too, until SIGCONT comes and is passed on.
@@ -216,7 +225,7 @@ func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
 		os.Stderr.Write(words) // not a crash, yet somebody wrote there: lose nothing
 		return ws.ExitStatus(), nil
 	}
-	if in.interrupted.Load() && ws.Exited() {
+	if in.interrupted.Load() && (ws.Exited() || in.Journal == nil && ws.Signal() == unix.SIGKILL) {
 		return 0, ErrInterrupted
 	}
 	c := &Crash{Status: ws, Words: string(words)}

@@ -25,10 +25,10 @@ func (r *Runner) load(t *starlark.Thread, name string) (starlark.StringDict, err
 	if err != nil {
 		return nil, err
 	}
-	m := r.modules[path]
+	m := r.modules[canonical(path)]
 	if m == nil {
 		m = &module{}
-		r.modules[path] = m
+		r.modules[canonical(path)] = m
 		m.globals, m.err = r.exec(t, path, source)
 		m.globals.Freeze()
 		m.done = true
@@ -38,6 +38,20 @@ func (r *Runner) load(t *starlark.Thread, name string) (starlark.StringDict, err
 		return nil, lab.Usage("modules may not load each other in a circle", "load cycle: %s is being loaded already", path)
 	}
 	return m.globals, m.err
+}
+
+// canonical is what a file is called whatever way leads to it.
+func canonical(path string) string {
+	if strings.HasPrefix(path, "@") {
+		return path
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return path
 }
 
 // find reads the module that a file means by a name.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -164,7 +166,7 @@ func (r *Runner) message(at event.Pos, text, hint string) string {
 	if at.File != "" {
 		fmt.Fprintf(&b, "%s: ", r.place(at))
 	}
-	fmt.Fprintf(&b, "error: %s", text)
+	fmt.Fprintf(&b, "error: %s", tameLines(text))
 	b.WriteString(r.quote(at))
 	if hint != "" {
 		b.WriteString("\n  hint: " + hint)
@@ -221,18 +223,45 @@ func (r *Runner) quote(at event.Pos) string {
 	if !ok {
 		return ""
 	}
-	var pad strings.Builder
-	for i, c := range []rune(line) {
-		if i >= r.column(at)-1 {
-			break
-		}
-		if c == '\t' {
-			pad.WriteRune('\t')
-		} else {
-			pad.WriteRune(' ')
+	runes, caret := []rune(line), r.column(at)-1
+	before, after := "", ""
+	if from := caret - widest/2; from > 0 && len(runes) > widest {
+		runes, caret, before = runes[min(from, len(runes)):], min(caret, widest/2)+1, "…"
+	}
+	if len(runes) > widest {
+		runes, after = runes[:widest], "…"
+	}
+	shown := before + tame(string(runes)) + after
+	pad := []rune(shown)
+	pad = pad[:min(caret, len(pad))]
+	for i, c := range pad {
+		if c != '\t' {
+			pad[i] = ' '
 		}
 	}
-	return fmt.Sprintf("\n    %s\n    %s^", line, pad.String())
+	return fmt.Sprintf("\n    %s\n    %s^", shown, string(pad))
+}
+
+// widest is how much of a line a message shows.
+const widest = 160
+
+// tame replaces what would upset a terminal, one character by one.
+func tame(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c == '\t' || strconv.IsPrint(c) {
+			return c
+		}
+		return utf8.RuneError
+	}, text)
+}
+
+// tameLines is tame of a text of several lines.
+func tameLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = tame(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // pattern compiles an expression when it is needed: a script that is right needs
@@ -404,12 +433,16 @@ func walkAssigned(f *syntax.File, fn func(*syntax.Ident, []*syntax.DefStmt)) {
 
 // ExplainCheck is a failed check as a user wants to read it.
 func (r *Runner) ExplainCheck(f builtins.CheckFailure) string {
-	text := fmt.Sprintf("%s: %s: %s", r.place(f.Pos), f.Check, f.Text)
+	text := fmt.Sprintf("%s: %s: %s", r.place(f.Pos), f.Check, tameLines(f.Text))
 	text += r.quote(f.Pos)
 	for _, p := range f.Via {
 		text += "\n  in " + r.place(p)
 		if line, ok := r.line(p); ok {
-			text += ": " + strings.TrimSpace(line)
+			line = tame(strings.TrimSpace(line))
+			if runes := []rune(line); len(runes) > widest {
+				line = string(runes[:widest]) + "…"
+			}
+			text += ": " + line
 		}
 	}
 	return text

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -125,6 +126,7 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 		t := r.thread("main", fail)
 		stop := context.AfterFunc(ctx, func() { t.Cancel("interrupted") })
 		var globals starlark.StringDict
+		r.modules[canonical(path)] = &module{} // it cannot be loaded while it runs
 		globals, result.Err = r.exec(t, path, source)
 		stop()
 		if result.Err == nil {
@@ -241,7 +243,7 @@ func (r *Runner) exec(t *starlark.Thread, path, source string) (starlark.StringD
 	if err != nil {
 		return nil, err
 	}
-	return program.Init(t, r.names)
+	return builtins.Guard(func() (starlark.StringDict, error) { return program.Init(t, r.names) })
 }
 
 // parse parses a file once and keeps its text for messages.
@@ -251,12 +253,31 @@ func (r *Runner) parse(path, source string) (*syntax.File, error) {
 	}
 	source = strings.TrimPrefix(source, "\ufeff") // as some editors begin a file
 	r.sources[path] = strings.Split(source, "\n")
+	if err := checkText(path, source); err != nil {
+		return nil, err
+	}
 	f, err := dialect.Parse(path, source, 0)
 	if err != nil {
 		return nil, err
 	}
 	r.files[path] = f
 	return f, nil
+}
+
+// checkText refuses what is no text: Starlark's scanner takes a NUL byte for the end of
+// the file, and would run half of it.
+func checkText(path, source string) error {
+	what, at := "is a NUL byte", strings.IndexByte(source, 0)
+	if at < 0 && !utf8.ValidString(source) {
+		what, at = "are bytes that are no UTF-8", strings.IndexFunc(source, func(c rune) bool { return c == utf8.RuneError })
+	}
+	if at < 0 {
+		return nil
+	}
+	before := source[:at]
+	line := before[strings.LastIndexByte(before, '\n')+1:]
+	pos := syntax.MakePosition(&path, int32(strings.Count(before, "\n")+1), int32(utf8.RuneCountInString(line)+1))
+	return syntax.Error{Pos: pos, Msg: "there " + what + " here: this is no text"}
 }
 
 // tests are the names of test functions, sorted.
