@@ -15,7 +15,7 @@ func stateSpecs() []*Spec {
 		{
 			Name: "state", Family: familyAddrs, Returns: "state",
 			Doc: "Reads everything of a namespace as one value: links (with the options of their kinds, and those of ports), addrs, routes of all tables, " +
-				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, qdiscs, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
+				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, maddrs that somebody made, mroutes, qdiscs, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
 				"Each is a list of records of plain values. What changes by itself is left out: counters, ages, lifetimes, states of learnt neighbours. " +
 				"Two states of what is the same are equal.",
 			Params:  []Param{required("ns", tNetnsRef, "of which namespace")},
@@ -62,6 +62,8 @@ var stateTables = []struct {
 	{"vlans", "vlan", []string{"port", "vid"}, (*stateReader).vlans},
 	{"fdb", "fdb", []string{"mac", "port", "vlan", "dst", "master"}, (*stateReader).fdb},
 	{"mdb", "mdb", []string{"bridge", "port", "group", "src", "vlan"}, (*stateReader).mdb},
+	{"maddrs", "maddr", []string{"group", "link"}, (*stateReader).maddrs},
+	{"mroutes", "mroute", []string{"src", "dst", "table"}, (*stateReader).mroutes},
 	{"qdiscs", "qdisc", []string{"dev", "parent"}, (*stateReader).qdiscs},
 	{"sysctls", "sysctl", []string{"key"}, (*stateReader).sysctls},
 }
@@ -104,7 +106,7 @@ type stateReader struct {
 }
 
 // passing are fields that change by themselves.
-var passing = []string{"expires", "timer", "latest_handshake", "rx_bytes", "tx_bytes", "valid", "preferred"}
+var passing = []string{"expires", "timer", "latest_handshake", "rx_bytes", "tx_bytes", "valid", "preferred", "packets", "bytes", "wrong_if", "idle"}
 
 // plain is a record where links and namespaces are their names, so that it stays what
 // it was, and without what changes by itself.
@@ -306,6 +308,31 @@ func (s *stateReader) qdiscs() ([]*Record, error) {
 		}
 	}
 	return rows, nil
+}
+
+// maddrs are the groups that somebody made: what the kernel joins by itself follows
+// from the links and addresses, which have those with autojoin, too.
+func (s *stateReader) maddrs() ([]*Record, error) {
+	list, err := s.ns.Memberships(nil)
+	var rows []*Record
+	for _, m := range list {
+		if m.Static {
+			rows = append(rows, plain(s.env.membership(m)))
+		}
+	}
+	return rows, err
+}
+
+// mroutes are those that a multicast router made, not those that still wait for it.
+func (s *stateReader) mroutes() ([]*Record, error) {
+	list, err := s.ns.MRoutes()
+	var rows []*Record
+	for _, r := range list {
+		if r.Resolved {
+			rows = append(rows, plain(s.env.mroute(r)))
+		}
+	}
+	return rows, err
 }
 
 func (s *stateReader) sysctls() ([]*Record, error) {

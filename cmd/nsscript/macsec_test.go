@@ -66,10 +66,10 @@ sent["port"] = 8
 expect.fails(lambda: macsec("ms0", parent=la, exist=True, **sent), "its port is 9, not 8")
 
 # Extended packet numbers.
-mx = macsec("ms1", parent=la, port=7, cipher="gcm-aes-xpn-128", tx=[macsec_sa(0, key="33" * 16, salt="0102030405060708090a0b0c", ssci=0x01020304, pn=1 << 33)])
-x = shown(a, "ms1")
-expect.eq((x["cipher_suite"], [(y["an"], y["pn"], y["ssci"]) for y in x["sa_list"]]), ("GCM-AES-XPN-128", [(0, 1 << 33, "0x1020304")]))
-expect.eq((mx.tx[0].pn, mx.tx[0].ssci), (1 << 33, 0x01020304))
+mx = macsec("ms1", parent=la, port=7, cipher="gcm-aes-xpn-128", tx=[macsec_sa(0, key="33" * 16, salt="0102030405060708090a0b0c", ssci=0x01020304, pn=(1 << 33) + 7)])
+x = shown(a, "ms1")   # whose numbers have 32 bits
+expect.eq((x["cipher_suite"], [(y["an"], y["pn"], y["ssci"]) for y in x["sa_list"]]), ("GCM-AES-XPN-128", [(0, 7, "0x1020304")]))
+expect.eq((mx.tx[0].pn, mx.tx[0].ssci), ((1 << 33) + 7, 0x01020304))
 expect.fails(lambda: macsec("ms2", parent=la, port=6, cipher="gcm-aes-xpn-128", tx=[macsec_sa(0, key="33" * 16)]), "takes a salt and an ssci")
 expect("ms2" not in a)
 expect.fails(lambda: set_link(mx, cipher="gcm-aes-128"), "cipher is chosen when the link is made")

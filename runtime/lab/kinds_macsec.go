@@ -58,6 +58,9 @@ func checkMACsec(c chosen) error {
 	if err := c.exclude("send_sci", "end_station", "scb"); err != nil {
 		return err
 	}
+	if c.given("sci") != nil && c.given("send_sci") == false {
+		return Usage("leave sci out", "with send_sci=False the identifier is that of the link's address")
+	}
 	window, _ := c.given("window").(int)
 	cipher, _ := c.is("cipher").(string)
 	switch {
