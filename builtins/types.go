@@ -457,6 +457,11 @@ var tRouteFamily = &Type{Name: "4, 6 or \"mpls\"", Good: "6", Convert: func(c *C
 
 // tPorts is a port or a range of them.
 var tPorts = &Type{Name: "a port, or a range of ports", Good: `"8000-8080"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	switch v.(type) {
+	case starlark.Int, starlark.String:
+	default:
+		return nil, errType
+	}
 	text := strings.Trim(v.String(), `"`)
 	first, last, ranged := strings.Cut(text, "-")
 	if !ranged {
