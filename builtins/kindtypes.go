@@ -47,6 +47,8 @@ func optionType(o *lab.Option) *Type {
 		return tMACs
 	case lab.QosMap:
 		return tQosMap
+	case lab.ProtoDownReason:
+		return tReason
 	case lab.Prefix:
 		return tSubnet
 	case lab.SCI:
@@ -160,6 +162,24 @@ var tQosMap = &Type{Name: "a dict of priorities", Good: "{3: 5}", Convert: func(
 			}
 		}
 		m[pair[0]] = pair[1]
+	}
+	return m, nil
+}}
+
+// tReason is a dict of a bit and whether it is set.
+var tReason = &Type{Name: "a dict of a reason", Good: "{3: True}", Convert: func(_ *Call, v starlark.Value) (any, error) {
+	d, ok := v.(*starlark.Dict)
+	if !ok {
+		return nil, errType
+	}
+	m := map[int]bool{}
+	for _, item := range d.Items() {
+		var n int
+		set, ok := item[1].(starlark.Bool)
+		if err := starlark.AsInt(item[0], &n); err != nil || !ok {
+			return nil, errType
+		}
+		m[n] = bool(set)
 	}
 	return m, nil
 }}

@@ -45,7 +45,7 @@ func (l *Link) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, 
 
 var linkAttrs = []string{"name", "ns", "index", "kind", "mac", "mtu", "up", "carrier", "state", "flags", "peer",
 	"master", "parent", "addrs", "alias", "altnames", "txqueuelen", "group", "numtxqueues", "numrxqueues", "addrgenmode",
-	"broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "qdiscs", "stats"}
+	"broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "protodown_reason", "qdiscs", "stats"}
 
 // AttrNames lists the attributes, with those of the link's kind.
 func (l *Link) AttrNames() []string {
@@ -181,7 +181,7 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 		return starlark.MakeInt(info.Queues)
 	case "numrxqueues":
 		return starlark.MakeInt(info.RxQueues)
-	case "addrgenmode", "broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown":
+	case "addrgenmode", "broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "protodown_reason":
 		if v := l.env.optionValue(info.Common()[name]); v != nil {
 			return v
 		}
@@ -223,6 +223,12 @@ func (env *Env) optionValue(value any) starlark.Value {
 		return strs(v)
 	case *lab.Link:
 		return env.link(v)
+	case map[int]bool:
+		d := starlark.NewDict(len(v))
+		for _, n := range slices.Sorted(maps.Keys(v)) {
+			_ = d.SetKey(starlark.MakeInt(n), starlark.Bool(v[n]))
+		}
+		return d
 	case map[int]int:
 		d := starlark.NewDict(len(v))
 		for _, from := range slices.Sorted(maps.Keys(v)) {

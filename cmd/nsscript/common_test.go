@@ -36,6 +36,12 @@ expect.eq(veth("a", "b", ns=one, altname="the-long-name-of-a", up=True, exist=Tr
 expect.eq(catch(lambda: veth("a", "b", ns=one, group=8, exist=True)).message, "a in one is there, but its group is 7, not 8")
 expect.eq(catch(lambda: bridge("br", ns=one, gso_max_segs=21, exist=True)).message, "br in one is there, but its gso_max_segs is 20, not 21")
 
+set_link(a, addrgenmode="random", txqueuelen=77)
+expect.eq((a.addrgenmode, shown(a)["inet6_addr_gen_mode"], a.txqueuelen, shown(a)["txqlen"]), ("random", "random", 77, 77))
+sysctl(one, "net/ipv6/conf/b/stable_secret", "2001:db8::1")
+set_link(b, addrgenmode="stable_secret")
+expect.eq((b.addrgenmode, shown(b)["inet6_addr_gen_mode"]), ("stable_secret", "stable_secret"))
+
 set_link(a, b, addrgenmode="eui64", gso_max_size=25000, gso_max_segs=10, gro_max_size=50000, arp=True, promisc=False)
 for l in [a, b]:
     s = shown(l)
@@ -46,6 +52,17 @@ vx = vxlan("vx", ns=one, id=1, protodown=True)
 expect.eq((vx.protodown, shown(vx)["proto_down"]), (True, True))
 set_link(vx, protodown=False)
 expect.eq(vx.protodown, False)
+set_link(vx, protodown=True, protodown_reason={3: True})
+set_link(vx, protodown_reason={7: True})
+expect.eq((vx.protodown_reason, shown(vx)["proto_down_reason"]), ({3: True, 7: True}, ["3", "7"]))
+expect.eq(catch(lambda: set_link(vx, protodown=False)).errno, "EBUSY")
+set_link(vx, protodown_reason={3: False})
+expect.eq((vx.protodown_reason, shown(vx)["proto_down_reason"]), ({7: True}, ["7"]))
+set_link(vx, protodown_reason={7: False})
+set_link(vx, protodown=False)
+expect.eq((vx.protodown, vx.protodown_reason), (False, None))
+for reason in [{}, {32: True}, {-1: True}, {1: True, 2: True}, {"x": True}, {1: 1}, 3]:
+    expect(catch(lambda: set_link(vx, protodown_reason=reason)) != None, str(reason))
 expect.eq(catch(lambda: set_link(a, mtu=1300, protodown=True)).errno, "ENOTSUP")
 expect.eq(a.mtu, 1500)
 

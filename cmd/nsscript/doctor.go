@@ -14,6 +14,7 @@ import (
 
 	"nsscript/builtins"
 	"nsscript/runtime/feature"
+	"nsscript/runtime/lab"
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
 )
@@ -42,6 +43,8 @@ type diagnosis struct {
 	Sandbox  sandboxHealth    `json:"sandbox"`
 	Features []kernelFeature  `json:"features"`
 	Programs []machineProgram `json:"programs"`
+	// Neighbors are the tables that all labs share with the machine.
+	Neighbors []neighborTable `json:"neighbor_tables"`
 }
 
 // sandboxHealth is what the private lab is like, or why there is none.
@@ -70,6 +73,13 @@ type machineProgram struct {
 	Path    string `json:"path"`    // "" when it is missing
 	Package string `json:"package"` // Debian's
 	For     string `json:"for"`
+}
+
+type neighborTable struct {
+	Setting string `json:"setting"` // the limit's sysctl
+	Limit   uint32 `json:"limit"`
+	Entries uint32 `json:"entries"` // permanent ones, which do not count for the limit, too
+	NoRoom  uint64 `json:"no_room"` // how often an entry found none
 }
 
 func doctor(args []string) int {
@@ -145,7 +155,7 @@ func userName() string {
 func diagnose(st *sandbox.State) *diagnosis {
 	var name unix.Utsname
 	_ = unix.Uname(&name) // it fails for a bad address only
-	d := &diagnosis{Machine: unix.ByteSliceToString(name.Machine[:]), Programs: []machineProgram{}}
+	d := &diagnosis{Machine: unix.ByteSliceToString(name.Machine[:]), Programs: []machineProgram{}, Neighbors: []neighborTable{}}
 	d.Sandbox.Reduced = []string{}
 	kernel := feature.ReadKernel()
 	d.Kernel = kernel.Release
@@ -161,6 +171,9 @@ func diagnose(st *sandbox.State) *diagnosis {
 	for _, p := range feature.Programs() {
 		d.Programs = append(d.Programs, machineProgram{p.Name, p.Path, p.Package, p.For})
 	}
+	for _, t := range lab.NeighborTables() {
+		d.Neighbors = append(d.Neighbors, neighborTable(t))
+	}
 	return d
 }
 
@@ -172,6 +185,8 @@ func (d *diagnosis) text(all bool) string {
 	heading("private lab")
 	rows, advice := d.Sandbox.rows(d.User)
 	b.WriteString(indent(builtins.Table(nil, rows)))
+	heading("neighbour tables (which all labs share with the machine)")
+	b.WriteString(indent(builtins.Table(nil, d.neighbors())))
 	for _, family := range feature.Families() {
 		heading(family)
 		b.WriteString(d.family(family, all))
@@ -216,6 +231,15 @@ func (s *sandboxHealth) rows(user string) (rows [][]string, advice []string) {
 	return append(rows, []string{"reduced", "one user: programs that change their user fail"}),
 		[]string{"For labs with several users:\nsudo apt install uidmap\n" +
 			"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + user}
+}
+
+// neighbors are the tables whose room limits how large labs can be.
+func (d *diagnosis) neighbors() [][]string {
+	var rows [][]string
+	for _, t := range d.Neighbors {
+		rows = append(rows, []string{fmt.Sprintf("%s = %d", t.Setting, t.Limit), fmt.Sprintf("%d entries", t.Entries), fmt.Sprintf("full %d times", t.NoRoom)})
+	}
+	return rows
 }
 
 // width is how long a line of names gets.
@@ -304,6 +328,11 @@ func (d *diagnosis) advice() []string {
 		return f.Status == feature.Missing && strings.Contains(f.Advice, "install the modules")
 	}) {
 		advice = append(advice, fmt.Sprintf("Modules of kernel %s are not installed.", d.Kernel))
+	}
+	for _, t := range d.Neighbors {
+		if t.NoRoom > 0 {
+			advice = append(advice, fmt.Sprintf("A neighbour table was full, which loses packets. For larger labs:\nsudo sysctl -w %s=%d", t.Setting, 8*t.Limit))
+		}
 	}
 	var packages []string
 	for _, p := range d.Programs {

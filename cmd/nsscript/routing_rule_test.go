@@ -1,8 +1,14 @@
 package main
 
 import (
+	"encoding/binary"
+	"fmt"
 	"os"
+	"strconv"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/labtest"
 )
@@ -72,27 +78,77 @@ func TestAddresses(t *testing.T) {
 
 // TestMulticastRoutes: what a multicast router has made is what `ip mroute` shows.
 func TestMulticastRoutes(t *testing.T) {
-	labtest.Need(t, "iproute2", "python3", "root")
-	if os.Getenv("NSSCRIPT_KERNEL") != "" {
-		labtest.Lacks(t, "speed", "python3 takes half a minute to start in an emulator")
+	labtest.Need(t, "iproute2", "root")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
-	runs(t, exitOK, nsscript(t, scriptFile(t, routingLab+`
-router = spawn(root, ["python3", "-c", """
-import socket, struct, sys, time
-s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IGMP)
-s.setsockopt(socket.IPPROTO_IP, 200, 1)                       # MRT_INIT
-for i, index in enumerate(sys.argv[1:]):                      # MRT_ADD_VIF, VIFF_USE_IFINDEX
-    s.setsockopt(socket.IPPROTO_IP, 202, struct.pack("=HBBIII", i, 8, 1, 0, int(index), 0))
-mfc = socket.inet_aton("10.0.0.9") + socket.inet_aton("239.1.2.3") + struct.pack("=H32s2xIIIi", 0, bytes([0, 5] + [0] * 30), 0, 0, 0, 0)
-s.setsockopt(socket.IPPROTO_IP, 204, mfc)                     # MRT_ADD_MFC
-print("ready", flush=True)
-time.sleep(600)
-""", str(a.index), str(c.index)])
+	runs(t, exitOK, nsscript(t, scriptFile(t, routingLab+fmt.Sprintf(`
+router = spawn(root, [%q, str(a.index), str(c.index)], env={%q: "1"})
 require.eventually(lambda: "ready" in router.output, timeout="50s")
 shown = json.decode(exec_in(root, "ip -j mroute").stdout)
 expect.eq([(r.src, r.dst, r.iif.name, [(o[0].name, o[1]) for o in r.oifs], r.state) for r in root.mroutes],
           [(r["src"], r["dst"], r["iif"], [(o["oif"], o["ttl"]) for o in r["multipath"]], r["state"]) for r in shown])
 expect.eq(str(root.mroutes[0]), "(10.0.0.9,239.1.2.3) Iif: a Oifs: c (ttl 5) State: resolved")
 expect.eq(netns("other").mroutes, [])
-`)))
+`, self, multicastRouter))))
+}
+
+// multicastRouter is the variable that makes this test binary a multicast router of
+// the links whose indexes are its arguments, until it is killed.
+const multicastRouter = "NSSCRIPT_TEST_MULTICAST_ROUTER"
+
+func init() {
+	if os.Getenv(multicastRouter) == "" {
+		return
+	}
+	if err := routeMulticast(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+// Options of a multicast router's socket (linux/mroute.h).
+const (
+	mrtInit         = 200
+	mrtAddVif       = 202
+	mrtAddMfc       = 204
+	viffUseIfindex  = 8
+	mostInterfaces  = 32
+	sizeOfInterface = 16
+)
+
+// routeMulticast sends what 10.0.0.9 sends to 239.1.2.3 from the first link to the
+// second.
+func routeMulticast(links []string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_IGMP)
+	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, mrtInit, 1); err != nil {
+		return fmt.Errorf("MRT_INIT: %w", err)
+	}
+	for i, link := range links {
+		index, err := strconv.Atoi(link)
+		if err != nil {
+			return err
+		}
+		vif := make([]byte, sizeOfInterface) // struct vifctl
+		binary.NativeEndian.PutUint16(vif, uint16(i))
+		vif[2], vif[3] = viffUseIfindex, 1
+		binary.NativeEndian.PutUint32(vif[8:], uint32(index))
+		if err := unix.SetsockoptString(fd, unix.IPPROTO_IP, mrtAddVif, string(vif)); err != nil {
+			return fmt.Errorf("MRT_ADD_VIF: %w", err)
+		}
+	}
+	mfc := append([]byte{10, 0, 0, 9, 239, 1, 2, 3}, make([]byte, 2+mostInterfaces+2+4*4)...) // struct mfcctl
+	mfc[11] = 5                                                                               // the least TTL to the second
+	if err := unix.SetsockoptString(fd, unix.IPPROTO_IP, mrtAddMfc, string(mfc)); err != nil {
+		return fmt.Errorf("MRT_ADD_MFC: %w", err)
+	}
+	return nil
 }

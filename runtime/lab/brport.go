@@ -67,6 +67,10 @@ func (o OtherLink) words(v any) ([]string, bool) {
 	if k := v.(*Link); k != nil {
 		return []string{k.name}, true
 	}
+	if o.none == "" {
+		// `ip` has no word for it; the kernel takes one that is no port for none.
+		return []string{"lo"}, true
+	}
 	return []string{o.none}, false
 }
 

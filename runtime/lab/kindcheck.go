@@ -105,7 +105,7 @@ func checkErspan(c chosen) error {
 	if err := checkTunnel(c); err != nil || c.on("external") {
 		return err
 	}
-	if c.now == nil && !c.on("seq") {
+	if c.now == nil && !c.on("seq") && !c.on("iseq") && !c.on("oseq") {
 		return Usage("add seq=True", "mirrored frames are numbered")
 	}
 	for _, o := range c.options {

@@ -183,9 +183,11 @@ func sitKind() *Kind {
 		{Name: "sixrd_relay_prefix", Doc: "the IPv4 subnet of its ends", attr: nl.IFLA_IPTUN_6RD_RELAY_PREFIX, ip: "6rd-relay_prefix",
 			Value: Prefix{4, nl.IFLA_IPTUN_6RD_RELAY_PREFIXLEN}},
 	}
+	// The kernel's has no external: it would read over it.
+	around := slices.DeleteFunc(iptunAttrs.encapOptions(false), func(o *Option) bool { return o.Name == "external" })
 	return &Kind{Name: "sit", Lower: MayHaveDev, lowerAttr: nl.IFLA_IPTUN_LINK,
 		NoMAC: true, carrier: ofBirth, whole: true, check: checkSit,
-		Options: slices.Concat([]*Option{mode}, iptunAttrs.options4(), own, iptunAttrs.encapOptions(false))}
+		Options: slices.Concat([]*Option{mode}, iptunAttrs.options4(), own, around)}
 }
 
 func ip6tnlKind() *Kind {

@@ -150,12 +150,8 @@ func (k *Kind) back(before []*nl.RtAttr, options []Chosen) []*nl.RtAttr {
 		if o.Change {
 			continue
 		}
-		if mode, ok := o.Value.(AddrGenMode); ok { // among others that are only told
-			for _, b := range before {
-				if v := mode.read(b.Data); b.Type == unix.IFLA_AF_SPEC && v != nil {
-					list = append(list, mode.attributes(o.attr, v)...)
-				}
-			}
+		if v, ok := o.Value.(restored); ok {
+			list = append(list, v.back(o.attr, dataOf(before, o.attr))...)
 			continue
 		}
 		for _, a := range o.Value.attributes(o.attr, o.Given) {
@@ -179,6 +175,21 @@ func (k *Kind) back(before []*nl.RtAttr, options []Chosen) []*nl.RtAttr {
 		}
 	}
 	return list
+}
+
+// restored is a Value whose attribute as it was would not set it back. before is nil
+// where there was none.
+type restored interface {
+	back(attr int, before []byte) []*nl.RtAttr
+}
+
+func dataOf(list []*nl.RtAttr, attr int) []byte {
+	for _, a := range list {
+		if int(a.Type)&^unix.NLA_F_NESTED == attr {
+			return a.Data
+		}
+	}
+	return nil
 }
 
 // putOptions sends options of the link, or of the port that it is.

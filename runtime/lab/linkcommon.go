@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"math"
+	"strconv"
 	"sync"
 
 	"github.com/vishvananda/netlink/nl"
@@ -19,6 +20,7 @@ var commonKind = sync.OnceValue(func() *Kind {
 		{Name: "gso_max_segs", Doc: "how many segments it makes of that", attr: unix.IFLA_GSO_MAX_SEGS, Value: Number{Size: 4, Min: 0, Max: math.MaxUint16}},
 		{Name: "gro_max_size", Doc: "in bytes, of what is put together when receiving", attr: unix.IFLA_GRO_MAX_SIZE, Value: Number{Size: 4, Min: 0, Max: 524280}},
 		{Name: "protodown", Doc: "a protocol wants the link to be down", attr: unix.IFLA_PROTO_DOWN, Value: Switch{1, offOn, false}},
+		{Name: "protodown_reason", Doc: "why, one bit at a time, like {3: True}: protodown stays as long as one is set", attr: unix.IFLA_PROTO_DOWN_REASON, Value: ProtoDownReason{}},
 		{Name: "carrier", Doc: "whether a dummy or its like has a carrier", attr: unix.IFLA_CARRIER, Value: Switch{1, offOn, false}},
 	}}
 })
@@ -54,6 +56,80 @@ func (AddrGenMode) read(b []byte) any {
 func (AddrGenMode) check(v any) error { return addrGenModes.check(v) }
 
 func (AddrGenMode) words(v any) ([]string, bool) { return addrGenModes.words(v) }
+
+// back sets the old one back, which is there among others that are only told.
+func (m AddrGenMode) back(attr int, before []byte) []*nl.RtAttr {
+	v := m.read(before)
+	if v == nil {
+		return nil
+	}
+	return m.attributes(attr, v)
+}
+
+// ProtoDownReason are bits by which programs say why they want a link to be down
+// (map[int]bool). The kernel only refuses to end protodown while one is set.
+type ProtoDownReason struct{}
+
+func (ProtoDownReason) attributes(attr int, v any) []*nl.RtAttr {
+	var mask, value uint32
+	for n, set := range v.(map[int]bool) {
+		mask |= 1 << n
+		if set {
+			value |= 1 << n
+		}
+	}
+	return []*nl.RtAttr{protoDownReason(attr, mask, value)}
+}
+
+func protoDownReason(attr int, mask, value uint32) *nl.RtAttr {
+	return nest(attr, nl.NewRtAttr(unix.IFLA_PROTO_DOWN_REASON_MASK, nl.Uint32Attr(mask)),
+		nl.NewRtAttr(unix.IFLA_PROTO_DOWN_REASON_VALUE, nl.Uint32Attr(value)))
+}
+
+// read has those that are set.
+func (ProtoDownReason) read(b []byte) any {
+	set := map[int]bool{}
+	for n := range 32 {
+		if protoDownBits(b)&(1<<n) != 0 {
+			set[n] = true
+		}
+	}
+	return set
+}
+
+func protoDownBits(b []byte) uint32 {
+	for kind, v := range attributes(b) {
+		if kind == unix.IFLA_PROTO_DOWN_REASON_VALUE && len(v) >= 4 {
+			return u32(v)
+		}
+	}
+	return 0
+}
+
+// check refuses several at once, which `ip` has no words for.
+func (ProtoDownReason) check(v any) error {
+	reasons := v.(map[int]bool)
+	if len(reasons) != 1 {
+		return Usage("like {3: True}", "one reason at a time, not %d", len(reasons))
+	}
+	for n := range reasons {
+		if n < 0 || n > 31 {
+			return Usage("it is a bit from 0 to 31, like {3: True}", "reason %d is out of range", n)
+		}
+	}
+	return nil
+}
+
+func (ProtoDownReason) words(v any) ([]string, bool) {
+	for n, set := range v.(map[int]bool) {
+		return []string{strconv.Itoa(n), onOff(set)}, true
+	}
+	return nil, false
+}
+
+func (ProtoDownReason) back(attr int, before []byte) []*nl.RtAttr {
+	return []*nl.RtAttr{protoDownReason(attr, math.MaxUint32, protoDownBits(before))}
+}
 
 // Words are the words that it takes.
 func (AddrGenMode) Words() []string { return addrGenModes.Words }
