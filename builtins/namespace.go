@@ -10,6 +10,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"nsscript/runtime/lab"
+	"nsscript/runtime/process"
 )
 
 // Namespace is the handle of a network namespace. It is live: each attribute
@@ -209,12 +210,20 @@ func namespaceSpecs() []*Spec {
 				"With pid= or path= it is the handle of one that exists. A name that is left out is the next free ns0, ns1 …; " +
 				"a name that is taken is an error unless exist=True, which returns the one that is there. " +
 				"IPv6 addresses are usable at once: those that scripts add skip duplicate address detection (RFC 4862), and link-local ones are " +
-				"made anew without it before the first probe, unless dad=True. What programs add themselves is subject to it; ready() waits for that.",
+				"made anew without it before the first probe, unless dad=True. What programs add themselves is subject to it; ready() waits for that. " +
+				"Its programs (exec_in, spawn) see its own /sys, its name as hostname, an /etc/hosts in which the name of each namespace of the lab " +
+				"has its global addresses, the dns_server of the lab in /etc/resolv.conf when there is one on port 53, and /etc/netns/NAME/* laid over /etc. " +
+				"cpu, memory and pids limit them where the machine delegates a control group (cgroup v2).",
 			Params: []Param{
 				optional("name", tNamespaceName, "", "the name under /run/netns"),
 				keyword("pid", tPID, "", "find the namespace of this process instead"),
 				keyword("path", tString, "", "find the namespace at this path instead"),
 				keyword("exist", tBool, "False", "take the one that is there"),
+				keyword("files", tFiles, "", "files that only its programs see, as write_file() makes them"),
+				keyword("private", tDirectories, "", "directories that its programs have to themselves, empty at first: where daemons keep sockets and process ids"),
+				keyword("cpu", tCPU, "", "how many processors its programs may use together"),
+				keyword("memory", tBytes, "", "how much memory, swap included"),
+				keyword("pids", intType("a number of processes", "100", 1, 4194304), "", "how many processes and threads"),
 				keyword("dad", tBool, "False", "leave duplicate address detection on"),
 			},
 			Example: "blue = netns(\"blue\")\nexpect.eq([l.name for l in blue.links], [\"lo\"])\nexpect.eq(blue[\"lo\"].up, False)",
@@ -228,6 +237,8 @@ func namespaceSpecs() []*Spec {
 				ns, err := c.Env.Lab.AddNamespace(c.Ctx, lab.NamespaceSpec{
 					Name: get(c, "name", ""), PID: get(c, "pid", 0), Path: get(c, "path", ""),
 					Exist: get(c, "exist", false), DAD: get(c, "dad", false),
+					Files: get[map[string]string](c, "files", nil), Private: all[string](c, "private"),
+					Limits: process.Limits{CPU: get(c, "cpu", 0.0), Memory: int64(get(c, "memory", 0)), PIDs: get(c, "pids", 0)},
 				})
 				if err != nil {
 					return nil, err

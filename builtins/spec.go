@@ -128,6 +128,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(sysctlSpecs, "sysctl", "flush"),
 		newFamily(stateSpecs, "state", "diff"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
+		newFamily(worldSpecs, "write_file"),
 		newFamily(pingSpecs, "ping"),
 		newFamily(radvdSpecs, "radvd"),
 		newFamily(pingAllSpecs, "ping_all"),

@@ -160,6 +160,20 @@ func BenchmarkExec(b *testing.B) {
 		})
 }
 
+// BenchmarkExecView: exec_in of /bin/true with all that a program sees of its
+// namespace (/sys, hostname, hosts, a file of its own), beside `ip netns exec` of it.
+func BenchmarkExecView(b *testing.B) {
+	labtest.Need(b, "iproute2")
+	binary := build(b, "nsscript/cmd/nsscript")
+	const script = "ns = netns(\"a\", files={\"/etc/nsscript-bench\": \"\"})\nexec_in(ns, [\"/bin/true\"])\nt = now()\nfor _ in range(200):\n    exec_in(%s)\nprint((now() - t) / 200)\n"
+	run := func(words string) func() time.Duration {
+		return func() time.Duration {
+			return time.Duration(measured(b, binary, fmt.Sprintf(script, words)) * 1e9)
+		}
+	}
+	pairs(b, 15, 0, run(`ns, ["/bin/true"]`), run(`root, ["ip", "netns", "exec", "a", "/bin/true"]`))
+}
+
 // BenchmarkPing: a ping over a settled veth from call to result. Beside it the
 // same in C, a probe that enters the namespace, opens its socket and closes it
 // (whole), and a C loop over one socket that is open already (socket).

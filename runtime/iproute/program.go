@@ -65,8 +65,8 @@ func identity(e event.Event, quote func(string) string) string {
 }
 
 // runProgram is program for a script: with its input, in the background if it
-// was spawned, and with leave to fail if it did.
-func runProgram(e event.Event) string {
+// was spawned, and with leave to fail if it may.
+func runProgram(e event.Event, mayFail bool) string {
 	line, document := program(e, quote), ""
 	input, spawned := e.Get("input"), e.Op == "spawn"
 	switch {
@@ -90,7 +90,7 @@ func runProgram(e event.Event) string {
 		if pid := e.Get("pid"); pid != "" {
 			line += " " + variable(e) + "=$!"
 		}
-	} else if failed(e) {
+	} else if mayFail {
 		line += " || true"
 	}
 	return line + document
@@ -151,4 +151,22 @@ func signal(e event.Event) string {
 // radvd is what radvd(8) would be told in its configuration file (radvd.conf(5)).
 func radvd(e event.Event) []string {
 	return append(append(inside(e), "radvd", e.Get("dev")), arguments(e.Args[1:])...)
+}
+
+// ownFile says what no command does: programs of the namespace see a file or a
+// directory that the machine has not. It is empty for other events.
+func ownFile(e event.Event) string {
+	path, ns := e.Get("path"), e.NS
+	if ns == "" {
+		ns = "root"
+	}
+	switch e.Op {
+	case "write_file":
+		return "no command makes " + path + " (" + e.Get("bytes") + " bytes) for " + ns + " alone: ip netns exec shows /etc/netns/NAME/*, over files that are there"
+	case "private":
+		return "no command gives " + ns + " a " + path + " of its own: in ip netns exec, mount -t tmpfs tmpfs " + path + " lasts as long as that program"
+	case "limit":
+		return "ip netns exec limits nothing (" + ns + ": " + strings.Join(arguments(e.Args), " ") + "): systemd-run --scope -p CPUQuota= -p MemoryMax= -p TasksMax= does"
+	}
+	return ""
 }

@@ -14,7 +14,7 @@ import (
 // programs that it ran are run too, since they may have changed the lab. Failed
 // operations, probes and what the lab's own process does are comments.
 func Script(events []event.Event, exact bool, source func(event.Pos) string) string {
-	s := &script{exact: exact, source: source, at: "-", pids: map[string]string{}}
+	s := &script{exact: exact, source: source, at: "-", pids: map[string]string{}, own: map[string]bool{}}
 	s.header(events)
 	for _, e := range events {
 		s.event(e)
@@ -29,6 +29,7 @@ type script struct {
 	at     string            // where in the nsscript script the text has come to
 	noted  bool              // that addresses differ
 	pids   map[string]string // of spawned programs, as the script numbers them
+	own    map[string]bool   // namespaces with files that only nsscript's programs see
 }
 
 func (s *script) line(text string) { s.text.WriteString(text + "\n") }
@@ -88,7 +89,12 @@ func (s *script) event(e event.Event) {
 		if failed(e) {
 			s.line(comment("exit status " + e.Get("code") + ":"))
 		}
-		s.line(runProgram(s.numbered(e)))
+		s.line(runProgram(s.numbered(e), failed(e) || s.own[e.NS]))
+		return
+	}
+	if own := ownFile(e); own != "" {
+		s.own[e.NS] = true
+		s.line(comment(own))
 		return
 	}
 	lines := Commands(e, s.exact)

@@ -23,12 +23,12 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 		return process.Result{}, err
 	}
 	ns.lab.SettleIPv6(ctx, ns)
-	enter, leave, err := ns.open()
+	enter, leave, err := ns.stage()
 	if err != nil {
 		return process.Result{}, err
 	}
 	defer leave()
-	s.DieWithParent = ns.lab.options.Host
+	s.DieWithParent, s.Cgroup = ns.lab.options.Host, ns.cgroup
 	ns.lab.beforeProgram()
 	ns.lab.programs++
 	start := time.Now()
@@ -58,10 +58,15 @@ func (ns *Namespace) Spawn(ctx context.Context, s process.Spec, ready *Ready) (*
 		}
 	}
 	ns.lab.SettleIPv6(ctx, ns)
-	s.DieWithParent = ns.lab.options.Host
+	enter, leave, err := ns.stage()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	s.DieWithParent, s.Cgroup = ns.lab.options.Host, ns.cgroup
 	ns.lab.beforeProgram()
 	start := time.Now()
-	p, err := process.Start(ns.do, s)
+	p, err := process.Start(enter, s)
 	if err != nil {
 		ns.emitExec(ctx, "spawn", start, err, s)
 		return nil, ns.execError(err, s, process.Result{})

@@ -19,6 +19,7 @@ import (
 	"nsscript/runtime/netns"
 	"nsscript/runtime/probe"
 	"nsscript/runtime/process"
+	"nsscript/runtime/world"
 )
 
 // RunDir is where named namespaces are bound, as ip-netns(8) has it.
@@ -69,6 +70,12 @@ type Lab struct {
 	fallbacks map[string]bool
 	ca        *probe.CA  // of TLS servers; nil until there is one
 	resolvers []resolver // name servers
+
+	// What programs see of the machine; nil until there was one.
+	world *world.World
+	hosts *hostTable // nil with --host, too
+	// groups are the control groups of limits; nil until there was one.
+	groups *process.Groups
 
 	mu      sync.Mutex // guards what follows: a stuck script is undone from outside
 	undos   []undo
@@ -146,7 +153,20 @@ func (l *Lab) Close() {
 		end()
 	}
 	l.closePingSockets()
+	if l.groups != nil {
+		l.groups.Close()
+		l.groups = nil
+	}
+	if l.hosts != nil {
+		l.hosts.close()
+		l.hosts = nil
+	}
+	if l.world != nil {
+		l.world.Close()
+	}
 	for _, ns := range l.all() {
+		ns.strip()
+		ns.leaveGroup()
 		for _, k := range ns.links {
 			_ = k.LetGo()
 		}

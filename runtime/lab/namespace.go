@@ -15,6 +15,8 @@ import (
 
 	"nsscript/runtime/event"
 	"nsscript/runtime/netns"
+	"nsscript/runtime/process"
+	"nsscript/runtime/world"
 )
 
 // Namespace is a network namespace of a lab.
@@ -39,7 +41,10 @@ type Namespace struct {
 	fallbacks int
 	gone      string // how it was deleted, or ""
 
-	leases map[int]*leased // of DHCP, by the links' indexes
+	leases     map[int]*leased // of DHCP, by the links' indexes
+	view       *world.View     // what its programs see; nil until there was one
+	cgroup     *os.File        // where its programs start; nil without limits
+	resolvConf string          // what the lab has written to its /etc/resolv.conf, or ""
 }
 
 func (ns *Namespace) String() string {
@@ -69,11 +74,40 @@ type NamespaceSpec struct {
 	// keeps an address unusable for a second or more. Without it the lab gives
 	// every IPv6 address the flag nodad.
 	DAD bool
+	// Files are the contents of files, by their paths, that only the programs of
+	// this namespace see; Private are directories that it has to itself, empty at
+	// first. Nothing of the machine's is touched.
+	Files   map[string]string
+	Private []string
+	// Limits are for the programs of this namespace together.
+	Limits process.Limits
 }
 
 // AddNamespace makes a namespace and binds it at /run/netns/NAME, as
 // `ip netns add` does, or finds one by PID or Path.
 func (l *Lab) AddNamespace(ctx context.Context, s NamespaceSpec) (*Namespace, error) {
+	files, private, err := checkFiles(s.Files, s.Private)
+	if err != nil {
+		return nil, err
+	}
+	before := len(l.byID)
+	ns, err := l.addNamespace(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err = ns.furnish(ctx, files, private); err == nil {
+		err = ns.limit(ctx, s.Limits)
+	}
+	if err != nil {
+		if ns.made && len(l.byID) > before {
+			err = errors.Join(err, ns.Delete(ctx))
+		}
+		return nil, err
+	}
+	return ns, nil
+}
+
+func (l *Lab) addNamespace(ctx context.Context, s NamespaceSpec) (*Namespace, error) {
 	if s.PID != 0 || s.Path != "" {
 		return l.findNamespace(s)
 	}
@@ -106,7 +140,7 @@ func (l *Lab) AddNamespace(ctx context.Context, s NamespaceSpec) (*Namespace, er
 	}
 	l.onUndo(func(ctx context.Context) error { return ns.Delete(ctx) })
 	ns.emitSettings(ctx, settings)
-	return ns, nil
+	return ns, l.introduce(ns)
 }
 
 // makeNamespace makes the namespace, its bind mount and its sysctls. What it
@@ -213,7 +247,7 @@ func (l *Lab) findNamespace(s NamespaceSpec) (*Namespace, error) {
 	if ns.Name != "" {
 		l.spaces = append(l.spaces, ns)
 	}
-	return ns, nil
+	return ns, l.introduce(ns)
 }
 
 // procDir is the directory of a process of the lab. Where the lab has to use an
@@ -368,6 +402,8 @@ func (ns *Namespace) Delete(ctx context.Context) error {
 	}
 	l.pings.close(func(s *pingSocket) bool { return s.ns == ns })
 	ns.gone = deleted(ctx, "")
+	ns.strip()
+	ns.leaveGroup()
 	for _, link := range ns.links {
 		link.bury(deleted(ctx, " with its namespace"))
 	}

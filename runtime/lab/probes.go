@@ -187,6 +187,7 @@ func (ns *Namespace) ServeDNS(ctx context.Context, at netip.AddrPort, answer fun
 	s, err := ns.serve(ctx, "dns_server", at, func(enter probe.Enter) (*probe.Server, error) { return probe.ServeDNS(enter, at, answer) })
 	if err == nil {
 		ns.lab.resolvers = append(ns.lab.resolvers, resolver{ns, s})
+		err = ns.lab.resolveAll()
 	}
 	return s, err
 }

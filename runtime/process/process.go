@@ -28,7 +28,8 @@ type Spec struct {
 	Input string
 	// Env is added to the environment, as NAME=value.
 	Env []string
-	// Dir is the working directory; empty for the current one.
+	// Dir is the working directory; empty for the current one, to which one that is
+	// not absolute is relative.
 	Dir string
 	// User runs the program as another user, by name or number, with that user's
 	// groups; the environment stays as it is.
@@ -42,6 +43,8 @@ type Spec struct {
 	// DieWithParent ends the process when the thread that started it ends
 	// (PR_SET_PDEATHSIG); needed where no pid namespace does that.
 	DieWithParent bool
+	// Cgroup is the control group that it starts in; nil for ours.
+	Cgroup *os.File
 }
 
 // Enter runs fn on a thread that is where the process shall be.
@@ -71,6 +74,27 @@ type child struct {
 // its output open.
 const patience = time.Second
 
+// launch starts a program where enter leads, where it is looked up, too.
+func launch(enter Enter, s Spec, stdout, stderr io.Writer) (c *child, err error) {
+	given := s.Dir
+	if here, err := os.Getwd(); err == nil && !filepath.IsAbs(s.Dir) {
+		s.Dir = filepath.Join(here, s.Dir)
+	}
+	err = enter(func() (err error) {
+		if c, err = newChild(s, stdout, stderr); err != nil {
+			return err
+		}
+		if given == "" && checkDir(s.Dir, c.SysProcAttr.Credential) != nil {
+			c.Dir, c.spec.Dir = "/", "/" // nobody has asked for the other
+		}
+		return c.start()
+	})
+	if err == nil {
+		return c, nil
+	}
+	return nil, err
+}
+
 // newChild prepares a program in a process group of its own.
 func newChild(s Spec, stdout, stderr io.Writer) (*child, error) {
 	if len(s.Argv) == 0 || s.Argv[0] == "" {
@@ -87,6 +111,9 @@ func newChild(s Spec, stdout, stderr io.Writer) (*child, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if s.DieWithParent {
 		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	}
+	if s.Cgroup != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(s.Cgroup.Fd())
 	}
 	cmd.WaitDelay = patience
 	var err error
@@ -105,9 +132,9 @@ func newChild(s Spec, stdout, stderr io.Writer) (*child, error) {
 	return c, nil
 }
 
-// start starts the program where enter leads and makes errors readable.
-func (c *child) start(enter Enter) error {
-	err := enter(c.Start)
+// start starts the program and makes errors readable.
+func (c *child) start() error {
+	err := c.Start()
 	if c.terminal != nil {
 		c.terminal.begin(c.spec.Input, err == nil)
 	}

@@ -52,12 +52,9 @@ func Run(ctx context.Context, enter Enter, s Spec) (Result, error) {
 		return Result{Argv: s.Argv}, context.Cause(ctx)
 	}
 	var stdout, stderr bounded
-	c, err := newChild(s, &stdout, &stderr)
-	if err != nil {
-		return Result{}, err
-	}
 	began := time.Now()
-	if err := c.start(enter); err != nil {
+	c, err := launch(enter, s, &stdout, &stderr)
+	if err != nil {
 		return Result{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(-c.Process.Pid, unix.SIGKILL) })

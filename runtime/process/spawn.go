@@ -55,10 +55,7 @@ func (t *tail) read() (text string, written int64) {
 func Start(enter Enter, s Spec) (*Process, error) {
 	p := &Process{Argv: s.Argv, done: make(chan struct{})}
 	var err error
-	if p.child, err = newChild(s, &p.output, &p.output); err != nil {
-		return nil, err
-	}
-	if err := p.child.start(enter); err != nil {
+	if p.child, err = launch(enter, s, &p.output, &p.output); err != nil {
 		return nil, err
 	}
 	go func() {

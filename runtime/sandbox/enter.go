@@ -215,7 +215,7 @@ func (st *State) mounts(keep []string) error {
 	case err != nil:
 		return fmt.Errorf("mount /proc: %w", err)
 	}
-	err = ownSys()
+	err = MountSys()
 	switch {
 	case isDenied(err):
 		st.Reduced = append(st.Reduced, "the lab sees the outer /sys (not its own network devices there)"+container)
@@ -292,13 +292,29 @@ func ownRun(keep []string) error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount a tmpfs on /run: %w", err)
 	}
-	if err := os.Mkdir("/run/netns", 0o755); err != nil {
+	if err := ownNames(); err != nil {
 		return err
 	}
 	for _, l := range loans {
 		if err := l.bind(); err != nil {
 			return fmt.Errorf("bind the machine's %s: %w", l.path, err)
 		}
+	}
+	return nil
+}
+
+// ownNames makes /run/netns as ip-netns(8) does, a shared mount: a copy of the mounts
+// can be rid of all names by one call, or see all later ones.
+func ownNames() error {
+	const dir = "/run/netns"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", dir, err)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share %s: %w", dir, err)
 	}
 	return nil
 }
@@ -335,9 +351,9 @@ func (l loan) bind() error {
 
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
-// ownSys covers /sys with one of the lab's network namespace; what the machine
-// has mounted in its own is shown there again.
-func ownSys() error {
+// MountSys covers /sys with one of the calling thread's network namespace; what is
+// mounted in the one before is shown there again.
+func MountSys() error {
 	var below []loan
 	for _, path := range []string{"/sys/fs/cgroup", "/sys/fs/bpf"} {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)

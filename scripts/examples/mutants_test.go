@@ -63,6 +63,13 @@ var mutants = map[string][]mutant{
 		{name: "a good checksum", old: `, checksum = 0xbad`, new: ``},
 		{name: "a bad checksum", old: `[datagram(7001), `, new: `[datagram(7001, checksum = 0xbad), `},
 	},
+	"own_files.star": {
+		{name: "no directory of its own", old: `private = ["/var/run/greeter"],`, new: `private = [],`},
+		{name: "the same words", old: `greets("bob", "good day")`, new: `greets("bob", "hello")`},
+		{name: "a file of the root's", old: `ns = netns(`, new: "write_file(root, \"/etc/greeter\", \"\")\n    ns = netns("},
+		{name: "not rewritten", old: `write_file(alice, "/etc/greeter/greeter.conf", "goodbye")`, new: "pass"},
+		{name: "address stays", old: `delete([x for x in bob.addrs if x.family == "inet"][0])`, new: "pass"},
+	},
 	"ipv6_only.star": {
 		{name: "wrong prefix", old: `daemon = radvd(lan, "2001:db8:1::/64"`, new: `daemon = radvd(lan, "2001:db8:3::/64"`},
 		{name: "no default route", old: "mtu = 1400)\nfor", new: "mtu = 1400, lifetime = 0)\nfor"},
