@@ -100,7 +100,7 @@ var kindCases = []kindCase{
 		"mcast_query_response_interval": 11.0, "mcast_startup_query_interval": 32.0, "mcast_stats_enabled": true, "mcast_igmp_version": 3, "mcast_mld_version": 2, "mcast_hash_elasticity": 16}`},
 	{`bridge("x")`, `set_link(x, stp=True, ageing_time="30s", no_linklocal_learn=True, mcast_query_interval="20s", fdb_flush=True, mtu=1400)`,
 		`{"stp_state": 1, "ageing_time": 3000, "no_linklocal_learn": 1, "mcast_query_intvl": 2000}`, `{"stp": true, "ageing_time": 30.0, "no_linklocal_learn": true, "mtu": 1400}`},
-	{`macsec("x", parent=p)`, "", `{"port": 1, "cipher_suite": "GCM-AES-128", "icv_len": 16, "encoding_sa": 0, "validation": "strict", "encrypt": false, "protect": true, "inc_sci": true, "es": false, "scb": false, "replay_protect": false}`,
+	{`macsec("x", parent=p)`, "", `{"cipher_suite": "GCM-AES-128", "icv_len": 16, "encoding_sa": 0, "validation": "strict", "encrypt": false, "protect": true, "inc_sci": true, "es": false, "scb": false, "replay_protect": false}`,
 		`{"port": 1, "cipher": "gcm-aes-128", "icvlen": 16, "encodingsa": 0, "validate": "strict", "encrypt": false, "protect": true, "send_sci": true, "end_station": false, "scb": false, "replay": false, "window": null}`},
 	{`macsec("x", parent=p, sci=("02:00:00:00:00:07", 258), cipher="gcm-aes-xpn-256", icvlen=12, encrypt=True, replay=True, window=7, validate="check", encodingsa=3)`, "",
 		`{"cipher_suite": "GCM-AES-XPN-256", "icv_len": 12, "encoding_sa": 3, "validation": "check", "encrypt": true, "inc_sci": true, "replay_protect": true, "window": 7}`,
