@@ -25,7 +25,8 @@ type Call struct {
 	Thread *starlark.Thread
 
 	spec   *Spec
-	values []any // nil where the argument was left out or None
+	self   *Firewall // of which it is a method
+	values []any     // nil where the argument was left out or None
 }
 
 // errType makes the wrapper say which type was wanted.

@@ -73,6 +73,9 @@ func (g *group) Attr(name string) (starlark.Value, error) {
 
 // add puts a builtin where its name says.
 func (f *family) add(names starlark.StringDict, name string, env *Env) {
+	if f.methods {
+		return
+	}
 	first, method, dotted := strings.Cut(name, ".")
 	switch name {
 	case "load":

@@ -85,7 +85,7 @@ func (n *Namespace) noLink(name string) error {
 	return &lab.Error{Op: fmt.Sprintf("there is no link %q in %s", name, n.ns), Kind: lab.KindGone, Hint: hint}
 }
 
-var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "mroutes", "maddrs", "sockets", "conntrack"}
+var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "mroutes", "maddrs", "sockets", "conntrack", "firewall"}
 
 // AttrNames lists the attributes.
 func (n *Namespace) AttrNames() []string { return namespaceAttrs }
@@ -150,6 +150,11 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 	case "conntrack":
 		list, err := n.ns.Connections()
 		return n.env.connectionRows(list), err
+	case "firewall":
+		if fw := n.ns.Firewall(); fw != nil {
+			return &Firewall{fw, n.env}, nil
+		}
+		return starlark.None, nil
 	}
 	return nil, nil
 }
@@ -260,7 +265,7 @@ func namespaceSpecs() []*Spec {
 		},
 		{
 			Name: "delete", Family: familyNamespaces, Like: "ip … del",
-			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours, tracked connections; " +
+			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours, tracked connections, firewalls and their rules; " +
 				"a process is stopped. A deleted namespace lives on while a process is in it. " +
 				"With --host, what this run did not make needs --force.",
 			Params: []Param{variadic("objects", tAny, "what to delete")},
@@ -303,6 +308,10 @@ func (c *Call) delete(v starlark.Value) error {
 		return v.link.Delete(c.Ctx)
 	case *Process:
 		return c.Env.Lab.Stop(c.Ctx, v.process, 2*time.Second)
+	case *Firewall:
+		return v.fw.Delete(c.Ctx)
+	case *FirewallRule:
+		return v.rule.Delete(c.Ctx)
 	case *Record:
 		switch o := v.object.(type) {
 		case *lab.Address:
@@ -329,5 +338,5 @@ func (c *Call) delete(v starlark.Value) error {
 			return o.Delete(c.Ctx)
 		}
 	}
-	return lab.Usage("it takes namespaces, links, addresses, routes, rules, nexthops, neighbours and processes", "%s cannot be deleted", describe(v))
+	return lab.Usage("it takes namespaces, links, addresses, routes, rules, nexthops, neighbours, firewalls and processes", "%s cannot be deleted", describe(v))
 }

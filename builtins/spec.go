@@ -89,12 +89,23 @@ func variadic(name string, t *Type, doc string) Param {
 // the start; their Specs are made when one of them is called or asked for, since
 // the time that this takes is most of what an empty script would need.
 type family struct {
-	names []string
-	specs func() []*Spec
+	names   []string
+	specs   func() []*Spec
+	methods bool // of values: no names by themselves
 }
 
 func newFamily(specs func() []*Spec, names ...string) *family {
-	return &family{names, sync.OnceValue(specs)}
+	return &family{names: names, specs: sync.OnceValue(specs)}
+}
+
+// newMethods are the methods of a kind of values, "firewall.accept" …
+func newMethods(specs func() []*Spec, kind string, names []string) *family {
+	f := newFamily(specs)
+	f.methods = true
+	for _, n := range names {
+		f.names = append(f.names, kind+"."+n)
+	}
+	return f
 }
 
 // spec is the Spec of one of the names.
@@ -127,6 +138,8 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(ruleSpecs, "rule"),
 		newFamily(sysctlSpecs, "sysctl", "flush"),
 		newFamily(stateSpecs, "state", "diff"),
+		newFamily(firewallSpecs, "firewall"),
+		newMethods(firewallMethodSpecs, "firewall", firewallMethods),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
 		newFamily(worldSpecs, "write_file"),
 		newFamily(pingSpecs, "ping"),

@@ -14,22 +14,23 @@ import (
 // allowed says which packages of ours each folder may import: the house has one
 // arrow (docs/architecture.md).
 var allowed = map[string][]string{
-	"runtime/bpf":     {},
-	"runtime/event":   {},
-	"runtime/netns":   {},
-	"runtime/sandbox": {"runtime/sandbox/again"},
-	"runtime/process": {},
-	"runtime/probe":   {"runtime/netns", "runtime/packet"},
-	"runtime/packet":  {},
-	"runtime/iproute": {"runtime/event"},
-	"runtime/feature": {"runtime/netns"},
-	"runtime/world":   {"runtime/netns", "runtime/sandbox"},
-	"runtime/lab":     {"runtime/bpf", "runtime/event", "runtime/feature", "runtime/netns", "runtime/packet", "runtime/process", "runtime/probe", "runtime/world"},
-	"builtins/std":    {},
-	"builtins":        {"builtins/std", "runtime/event", "runtime/lab", "runtime/packet", "runtime/process", "runtime/probe"},
-	"runtime/script":  {"builtins", "builtins/std", "runtime/event", "runtime/lab"},
-	"runtime/labtest": {"runtime/netns", "runtime/sandbox"},
-	"cmd/nsscript":    {"cmd/nsscript/early", "builtins", "runtime/event", "runtime/feature", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/sandbox/again", "runtime/script"},
+	"runtime/bpf":      {},
+	"runtime/event":    {},
+	"runtime/netns":    {},
+	"runtime/sandbox":  {"runtime/sandbox/again"},
+	"runtime/process":  {},
+	"runtime/probe":    {"runtime/netns", "runtime/packet"},
+	"runtime/packet":   {},
+	"runtime/firewall": {},
+	"runtime/iproute":  {"runtime/event"},
+	"runtime/feature":  {"runtime/netns"},
+	"runtime/world":    {"runtime/netns", "runtime/sandbox"},
+	"runtime/lab":      {"runtime/bpf", "runtime/event", "runtime/feature", "runtime/firewall", "runtime/netns", "runtime/packet", "runtime/process", "runtime/probe", "runtime/world"},
+	"builtins/std":     {},
+	"builtins":         {"builtins/std", "runtime/event", "runtime/firewall", "runtime/lab", "runtime/packet", "runtime/process", "runtime/probe"},
+	"runtime/script":   {"builtins", "builtins/std", "runtime/event", "runtime/lab"},
+	"runtime/labtest":  {"runtime/netns", "runtime/sandbox"},
+	"cmd/nsscript":     {"cmd/nsscript/early", "builtins", "runtime/event", "runtime/feature", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/sandbox/again", "runtime/script"},
 
 	// What is initialized first imports next to nothing.
 	"runtime/sandbox/again": {},
@@ -41,6 +42,7 @@ var outside = map[string][]string{
 	"go.starlark.net":                {"builtins", "runtime/script"},
 	"github.com/vishvananda/netlink": {"runtime/feature", "runtime/lab"},
 	"github.com/vishvananda/netns":   {"runtime/netns"},
+	"github.com/google/nftables":     {"runtime/firewall"},
 	"github.com/spf13/pflag":         {"cmd/nsscript"},
 }
 

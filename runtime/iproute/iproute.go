@@ -62,6 +62,8 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 
 	"conntrack delete": connectionDelete,
 
+	"nft": nft,
+
 	"wg set":     wgSet,
 	"macsec add": macsecChange, "macsec set": macsecChange, "macsec del": macsecChange,
 	"tuntap add": tuntapAdd,

@@ -45,6 +45,7 @@ type Namespace struct {
 	view       *world.View     // what its programs see; nil until there was one
 	cgroup     *os.File        // where its programs start; nil without limits
 	resolvConf string          // what the lab has written to its /etc/resolv.conf, or ""
+	firewall   *Firewall
 }
 
 func (ns *Namespace) String() string {

@@ -27,14 +27,14 @@ func TestLanguageNames(t *testing.T) {
 	page := languagePage(t)
 	code := strings.Join(regexp.MustCompile("`[^`]+`").FindAllString(page, -1), "\n")
 	for _, s := range builtins.Specs() {
-		name := strings.Replace(s.Name, "require", "expect", 1)
+		name := strings.Replace(strings.Replace(s.Name, "require", "expect", 1), "firewall.", "fw.", 1)
 		if !regexp.MustCompile(`(^|[^\w.])` + regexp.QuoteMeta(name) + `($|[^\w])`).MatchString(code) {
 			t.Errorf("docs/language.md does not mention %s", s.Name)
 		}
 	}
 	index := builtins.Index()
 	for _, m := range regexp.MustCompile(`(^|[^\w."])([a-z_]+(?:\.[a-z_]+)?)\(`).FindAllStringSubmatch(code, -1) {
-		name := m[2]
+		name := strings.Replace(m[2], "fw.", "firewall.", 1) // as scripts call the value
 		if s, _ := builtins.Find(name); s != nil || starlark.Universe.Has(name) || strings.Contains(index, "\n  "+name+" ") {
 			continue
 		}
@@ -47,7 +47,7 @@ func TestLanguageParams(t *testing.T) {
 	calls := regexp.MustCompile("`([a-z_.]+)\\(([^`]*)\\)")
 	keyword := regexp.MustCompile(`([a-z_][a-z0-9_]*)=`)
 	for _, m := range calls.FindAllStringSubmatch(languagePage(t), -1) {
-		s, _ := builtins.Find(m[1])
+		s, _ := builtins.Find(strings.Replace(m[1], "fw.", "firewall.", 1))
 		if s == nil {
 			continue
 		}
@@ -72,6 +72,9 @@ def show(name, *values):
             names[n] = True
     print(name + ": " + " ".join(sorted(names)))
 show("netns", blue)
+fw = firewall(blue)
+show("firewall", fw)
+show("firewall rule", fw.accept())
 show("link", a)
 c, d = veth("c", "d", up=True)
 br = bridge("br0", up=True, ports=[c])
