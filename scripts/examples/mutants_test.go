@@ -57,6 +57,14 @@ var mutants = map[string][]mutant{
 		{name: "still forwarding", old: `conf.all.forwarding", 0`, new: `conf.all.forwarding", 1`},
 		{name: "both stop", old: `"net.ipv6.conf.all.forwarding", 0`, new: `"net.ipv4.ip_forward", 0`},
 	},
+	"nat.star": {
+		{name: "no masquerade", old: "masquerade = fw.masquerade(oif = outside)", new: "masquerade = fw.accept(hook = \"forward\", oif = outside)"},
+		{name: "masquerade on the other side", old: "fw.masquerade(oif = outside)", new: "fw.masquerade(oif = inside)"},
+		{name: "answers dropped", old: "\"established,related\"", new: "\"related\""},
+		{name: "open from outside", old: "forward = \"drop\"", new: "forward = \"accept\""},
+		{name: "forwarded to the other host", old: "\"192.168.1.10:80\", iif", new: "\"192.168.1.11:80\", iif"},
+		{name: "forwarding not allowed", old: "dst = hosts[0], proto", new: "dst = hosts[1], proto"},
+	},
 	"capture.star": {
 		{name: "not a router", old: `router("r"), host("b")`, new: `host("r"), host("b")`},
 		{name: "another ttl", old: `ping(a, b).ttl`, new: `ping(a, b, ttl = 32).ttl`},
