@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	starjson "go.starlark.net/lib/json"
+	starmath "go.starlark.net/lib/math"
 	"go.starlark.net/syntax"
 
 	"nsscript/builtins/std"
@@ -186,8 +188,27 @@ func valuePage(name string) string {
 		return attributes(name, (&Process{}).AttrNames())
 	case "packet":
 		return attributes(name, (&Packet{capture: &lab.Capture{}}).AttrNames()) + layerFields()
+	case "json":
+		return attributes("module json, that of Starlark,", starjson.Module.Members.Keys())
+	case "math":
+		return attributes("module math, that of Starlark,", starmath.Module.Members.Keys())
 	}
-	return ""
+	return modulePage(name)
+}
+
+// modulePage lists the functions of a module, or the methods of a kind of values; ""
+// when there are none.
+func modulePage(name string) string {
+	var b strings.Builder
+	for _, s := range Specs() {
+		if strings.HasPrefix(s.Name, name+".") {
+			b.WriteString(indexLine(s.Name, s.Doc))
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return name + " has\n\n" + b.String()
 }
 
 // layerFields lists the fields of every layer of a packet.

@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -265,7 +266,7 @@ func namespaceSpecs() []*Spec {
 		},
 		{
 			Name: "delete", Family: familyNamespaces, Like: "ip … del",
-			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours, tracked connections, firewalls and their rules; " +
+			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours, VLANs and entries of bridges, groups, tracked connections, firewalls and their rules; " +
 				"a process is stopped. A deleted namespace lives on while a process is in it. " +
 				"With --host, what this run did not make needs --force.",
 			Params: []Param{variadic("objects", tAny, "what to delete")},
@@ -313,30 +314,9 @@ func (c *Call) delete(v starlark.Value) error {
 	case *FirewallRule:
 		return v.rule.Delete(c.Ctx)
 	case *Record:
-		switch o := v.object.(type) {
-		case *lab.Address:
-			return o.Delete(c.Ctx)
-		case *lab.Route:
-			return o.Delete(c.Ctx)
-		case *lab.Rule:
-			return o.Delete(c.Ctx)
-		case *lab.Nexthop:
-			return o.Delete(c.Ctx)
-		case *lab.Neighbor:
-			return o.Delete(c.Ctx)
-		case *lab.VNI:
-			return o.Delete(c.Ctx)
-		case *lab.VLAN:
-			return o.Delete(c.Ctx)
-		case *lab.FDBEntry:
-			return o.Delete(c.Ctx)
-		case *lab.MDBEntry:
-			return o.Delete(c.Ctx)
-		case *lab.Connection:
-			return o.Delete(c.Ctx)
-		case *lab.Membership:
+		if o, ok := v.object.(interface{ Delete(context.Context) error }); ok {
 			return o.Delete(c.Ctx)
 		}
 	}
-	return lab.Usage("it takes namespaces, links, addresses, routes, rules, nexthops, neighbours, firewalls and processes", "%s cannot be deleted", describe(v))
+	return lab.Usage("it takes what was made here: namespaces, links, addresses, routes, rules, nexthops, neighbours, VLANs, entries of bridges, firewalls, processes …", "%s cannot be deleted", describe(v))
 }

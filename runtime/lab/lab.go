@@ -239,7 +239,7 @@ func (l *Lab) emit(ctx context.Context, op string, ns *Namespace, start time.Tim
 // spared otherwise.
 func (l *Lab) watched() bool { return l.options.Events != nil }
 
-// Where names a namespace in errors: " in blue", or nothing for the root.
+// where names a namespace in errors: " in blue", or nothing for the root.
 func where(ns *Namespace) string {
 	if ns.root {
 		return ""

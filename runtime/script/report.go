@@ -112,7 +112,7 @@ func (r *Runner) explainFrames(frames []frame, reason error) string {
 		way = frames
 		at, text = posOf(bad.Pos), bad.Msg
 	}
-	text = strings.TrimSuffix(strings.TrimSuffix(text, ": limit"), ": "+builtins.ErrLimit.Error())
+	text = strings.TrimSuffix(text, ": "+builtins.ErrLimit.Error())
 	if hint == "" {
 		hint = r.shadowHint(at, text)
 	}

@@ -42,7 +42,7 @@ type Options struct {
 	// has not ended a second later: some builtins of Starlark, like max() of a
 	// range, go on until they are done. nil waits.
 	Stuck func(cause error)
-	// MaxMemory limits the interpreter's heap in bytes; 0 for half of 8 GiB.
+	// MaxMemory limits the interpreter's heap in bytes; 0 for 4 GiB.
 	MaxMemory uint64
 }
 
@@ -183,7 +183,6 @@ func (l *located) Unwrap() error { return l.err }
 // thread makes a Starlark thread with the run's limits.
 func (r *Runner) thread(name string, fail context.CancelCauseFunc) *starlark.Thread {
 	t := &starlark.Thread{Name: name, Load: r.load}
-	t.Print = func(_ *starlark.Thread, msg string) { fmt.Fprintln(r.options.Out, msg) }
 	t.OnMaxSteps = func(t *starlark.Thread) {
 		steps := t.ExecutionSteps()
 		switch {
