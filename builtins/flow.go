@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,7 +141,11 @@ func param(c *Call) (starlark.Value, error) {
 		}
 		return nil, bad("True or False")
 	case starlark.Int:
-		n, err := strconv.ParseInt(given, 0, 64)
+		base := 0
+		if decimal().MatchString(given) { // 010 is ten
+			base = 10
+		}
+		n, err := strconv.ParseInt(given, base, 64)
 		if err != nil {
 			return nil, bad("a whole number")
 		}
@@ -157,6 +162,8 @@ func param(c *Call) (starlark.Value, error) {
 	return nil, &lab.Error{Kind: KindArgument, Op: fmt.Sprintf("param %s cannot be set from the command line", name),
 		Hint: "only one whose default is a string, a number, a truth value or None"}
 }
+
+var decimal = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[+-]?[0-9]+$`) })
 
 // parallel runs each function on a thread of its own; the interpreter lock is
 // what keeps them apart.

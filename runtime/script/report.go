@@ -33,7 +33,7 @@ func (r *Runner) Explain(err error) string {
 	}
 	var bad syntax.Error
 	if errors.As(err, &bad) && !isEval(err) {
-		return r.message(posOf(bad.Pos), bad.Msg, "")
+		return r.message(posOf(bad.Pos), bad.Msg, r.syntaxHint(posOf(bad.Pos)))
 	}
 	reason, trace := err, err
 	var l *located
@@ -111,6 +111,7 @@ func (r *Runner) explainFrames(frames []frame, reason error) string {
 	case errors.As(reason, &bad):
 		way = frames
 		at, text = posOf(bad.Pos), bad.Msg
+		hint = r.syntaxHint(at)
 	}
 	text = strings.TrimSuffix(text, ": "+builtins.ErrLimit.Error())
 	if hint == "" {
@@ -268,6 +269,35 @@ func tameLines(text string) string {
 // none.
 func pattern(expr string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
+// pythonOnly are statements of Python that Starlark has not, and what it has.
+var pythonOnly = map[string]string{
+	"import": `load("lib.star", "name") takes names from a file beside the script; json, math and re are there`,
+	"from":   `load("lib.star", "name") takes names from a file beside the script; json, math and re are there`,
+	"try":    "catch(fn) returns the error of a function, or None",
+	"except": "catch(fn) returns the error of a function, or None",
+	"raise":  `fail("…") ends the script`,
+	"assert": "expect(condition, message) records a failed check, require(…) stops at it",
+	"class":  "struct(name=value) makes a value with fields",
+	"with":   "Starlark has no `with`",
+	"del":    "delete(x) deletes what was made in the lab; d.pop(key) takes from a dict",
+	"async":  "parallel([fn, …]) runs functions at once",
+	"yield":  "Starlark has no generators: return a list",
+	"global": "a function changes no global variable: return the value, or keep it in a dict or a list",
+}
+
+// syntaxHint says what to write instead of a statement that only Python has.
+func (r *Runner) syntaxHint(at event.Pos) string {
+	line, _ := r.line(at)
+	word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	if hint, known := pythonOnly[strings.TrimRight(word, ":")]; known {
+		return hint
+	}
+	if strings.Contains(line, `f"`) || strings.Contains(line, "f'") {
+		return `"%s is %d" % (name, n) or "{} is {}".format(name, n) fill values in`
+	}
+	return ""
 }
 
 var undefined = pattern(`^undefined: (\w+)`)
