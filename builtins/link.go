@@ -369,8 +369,11 @@ func (c *Call) linkSpec(prefix string) lab.LinkSpec {
 		Master: get[*lab.Link](c, prefix+"master", nil), Up: get(c, "up", false),
 		More: c.change(),
 	}
-	if c.index("exist") >= 0 { // not every kind has them
-		s.Exist, s.TxQueues, s.RxQueues = get(c, "exist", false), get(c, "numtxqueues", 0), get(c, "numrxqueues", 0)
+	if c.index("exist") >= 0 { // not every kind has it
+		s.Exist = get(c, "exist", false)
+	}
+	if c.index("numtxqueues") >= 0 { // tap and tun have none
+		s.TxQueues, s.RxQueues = get(c, "numtxqueues", 0), get(c, "numrxqueues", 0)
 	}
 	if prefix != "" {
 		s.More.AltName = nil // one name is of one link

@@ -272,6 +272,10 @@ var rendered = []struct {
 	{ev("flush", "A", "what=neigh"), "ip -n A neigh flush all", ""},
 	{ev("flush", "", "what=neigh"), "ip neigh flush all", ""},
 	{ev("flush", "A", "what=conntrack"), "ip netns exec A conntrack -F", ""},
+	{ev("nft", "A", "command=create table inet nsscript",
+		"command=add chain inet nsscript input { type filter hook input priority filter; policy drop; }", "command=add rule inet nsscript input ip saddr 10.0.0.1 counter drop"),
+		"ip netns exec A nft 'create table inet nsscript; add chain inet nsscript input { type filter hook input priority filter; policy drop; }; " +
+			"add rule inet nsscript input ip saddr 10.0.0.1 counter drop'", ""},
 	{ev("conntrack delete", "", "proto=udp", "src=10.0.0.1", "dst=10.0.0.2", "sport=1", "dport=2"),
 		"conntrack -D --proto udp --src 10.0.0.1 --dst 10.0.0.2 --sport 1 --dport 2 2>/dev/null || true", ""},
 	{ev("conntrack delete", "A", "proto=icmpv6", "src=fd00::1", "dst=fd00::2", "icmp-type=128", "icmp-code=0", "icmp-id=9"),
