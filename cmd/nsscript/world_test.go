@@ -42,7 +42,7 @@ for p in paths[2:]:
     expect(not exec_in(b, ["test", "-s", p], check=False).ok, p)
 expect.eq(exec_in(b, ["cat", "/etc/passwd"]).stdout, passwd)
 exec_in(a, "touch /var/run/frr/x /var/lib/nsscript-no-such/x; echo more >> /etc/nsscript-no-such/a.conf; echo > /etc/nsscript-no-such/b")
-expect.eq(exec_in(b, "hostname; ls /sys/class/net; getent ahostsv4 a | head -1").stdout.split(), ["b", "eth0", "lo", "10.0.0.1", "STREAM", "a"])
+expect.eq(exec_in(b, "hostname; cd /sys/class/net; ls -d */; getent ahostsv4 a | head -1").stdout.split(), ["b", "eth0/", "lo/", "10.0.0.1", "STREAM", "a"])
 p = spawn(a, "until grep -q later /etc/passwd; do sleep 0.1; done; echo seen; sleep 600")
 write_file(a, "/etc/passwd", "later")
 expect.eventually(lambda: p.lines() == ["seen"], timeout="60s")
