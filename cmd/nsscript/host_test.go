@@ -19,7 +19,7 @@ import (
 // nsscript there ("$NS FILE …") and to look at it afterwards.
 func machine(t *testing.T, shell string) outcome {
 	t.Helper()
-	labtest.Need(t, "sandbox", "iproute2", "mount")
+	labtest.Need(t, "sandbox", "iproute2", "mount", "sysctl", "sysfs")
 	cmd := exec.Command("sh", "-e", "-c", `mount -t tmpfs tmpfs /run
 mount -t sysfs sysfs /sys 2> /dev/null || true
 ip link set lo up

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nsscript/builtins"
+	"nsscript/runtime/labtest"
 )
 
 // The files of testdata/star pin errors to lines. "---" on a line separates
@@ -175,7 +176,16 @@ func (e *expectation) matches(c *chunk, report string) bool {
 	return m != nil && e.hint.MatchString(m[1])
 }
 
+// needs are what chunks with these words need of the machine, which containers may not
+// have.
+var needs = map[string]string{"sysctl(": "sysctl", "@topo": "sysctl", "/sys/": "sysfs"}
+
 func (c *chunk) test(t *testing.T) {
+	for word, need := range needs {
+		if strings.Contains(c.Source, word) {
+			labtest.Need(t, need)
+		}
+	}
 	o := c.start(t)
 	if reason, skipped := strings.CutPrefix(o.Ended, "skip: "); skipped && len(o.Reports) == 0 {
 		if c.wantsSkip() {
