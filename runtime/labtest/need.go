@@ -60,6 +60,10 @@ var features = map[string]func() string{
 	},
 	// sysfs: a sysfs of one's own can be mounted.
 	"sysfs": func() string {
+		var fs unix.Statfs_t
+		if unix.Statfs("/sys", &fs) == nil && fs.Flags&unix.ST_RDONLY != 0 {
+			return "/sys is read-only"
+		}
 		for _, line := range Reduced() {
 			if strings.Contains(line, "/sys") {
 				return line
