@@ -29,6 +29,7 @@ func TestMayEnter(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(top, "a"), 0o755) }) // so that it can be removed
 	const other = 54321
 	for _, c := range []struct {
 		mode     os.FileMode
