@@ -227,7 +227,7 @@ func TestCaptureSegments(t *testing.T) {
 	listener, conn := connectTCP(t, a, b)
 	defer listener.Close()
 	defer conn.Close()
-	const size = 40000
+	const size = 1 << 20 // the sender's packets grow with its window (tcp_tso_autosize)
 	go func() { _, _ = conn.Write(make([]byte, size)) }()
 	peer, err := listener.Accept()
 	a.must(err, "accept")
