@@ -20,12 +20,12 @@ type pending[T comparable] map[T]time.Time
 
 // await polls until no object is left that is not ready, or nobody should wait for
 // any longer. Several may wait at once: an object stays until it is ready.
-func (p pending[T]) await(ctx context.Context, ready func(T) bool) {
+func (p pending[T]) await(ctx context.Context, limit time.Duration, ready func(T) bool) {
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
 		now := time.Now()
 		for x, since := range p {
 			switch {
-			case ready(x), !since.IsZero() && now.Sub(since) > SettleLimit:
+			case ready(x), !since.IsZero() && now.Sub(since) > limit:
 				delete(p, x)
 			case since.IsZero():
 				p[x] = now
@@ -58,7 +58,7 @@ func (l *Lab) unsettle(k *Link) {
 // bridge forwards to it. Asking for the link (RTM_GETLINK) makes the kernel do
 // what is pending.
 func (l *Lab) Settle(ctx context.Context) {
-	l.fresh.await(ctx, func(k *Link) bool { return k.check() != nil || k.settled() })
+	l.fresh.await(ctx, SettleLimit, func(k *Link) bool { return k.check() != nil || k.settled() })
 }
 
 // settled tells whether waiting longer would change nothing.
@@ -124,8 +124,13 @@ func (l *Lab) SettleIPv6(ctx context.Context, ns *Namespace) {
 			}
 		}
 	}
-	l.arriving.await(ctx, func(ns *Namespace) bool { return ns.check() != nil || ns.receivesIPv6() })
+	l.arriving.await(ctx, dadLimit, func(ns *Namespace) bool { return ns.check() != nil || ns.receivesIPv6() })
 }
+
+// dadLimit is how long duplicate address detection may take: up to a second until it
+// begins (rtr_solicit_delay in addrconf_dad_kick of net/ipv6/addrconf.c), one second for
+// an answer, and what a busy machine needs.
+const dadLimit = 5 * time.Second
 
 // receivesIPv6 tells whether every IPv6 address of a link that runs has passed
 // duplicate address detection, which those have that hosts make by themselves (RFC
