@@ -100,3 +100,24 @@ func bornParams(k *lab.Kind) []Param {
 		return p.Name == "mac" && k.NoMAC || k.Option(p.Name) != nil
 	})
 }
+
+// newConfigured makes a link of a kind that is configured by messages of its own
+// (generic netlink), or takes the one that is there and has that configuration. A link
+// that cannot be configured is not left behind.
+func (c *Call) newConfigured(k *lab.Kind, has func(*lab.Link) (bool, error), set func(*lab.Link) error) (starlark.Value, error) {
+	made, err := c.newLink(k)
+	if err != nil {
+		return nil, err
+	}
+	link := made.(*Link).link
+	if get(c, "exist", false) {
+		if known, err := has(link); known || err != nil {
+			return made, err
+		}
+	}
+	if err := set(link); err != nil {
+		_ = link.Delete(c.Ctx)
+		return nil, err
+	}
+	return made, nil
+}

@@ -167,21 +167,9 @@ func macsecSpec() *Spec {
 	s.Like = "ip link add link PARENT NAME type macsec; ip macsec add NAME …"
 	s.Params = append(s.Params, macsecParams()...)
 	s.Fn = func(c *Call) (starlark.Value, error) {
-		made, err := c.newLink(k)
-		if err != nil {
-			return nil, err
-		}
-		link := made.(*Link).link
-		if get(c, "exist", false) {
-			if known, err := link.HasMACsec(c.macsecChange()); known || err != nil {
-				return made, err
-			}
-		}
-		if err := link.SetMACsec(c.Ctx, c.macsecChange()); err != nil {
-			_ = link.Delete(c.Ctx)
-			return nil, err
-		}
-		return made, nil
+		return c.newConfigured(k,
+			func(l *lab.Link) (bool, error) { return l.HasMACsec(c.macsecChange()) },
+			func(l *lab.Link) error { return l.SetMACsec(c.Ctx, c.macsecChange()) })
 	}
 	return s
 }

@@ -166,21 +166,9 @@ func wireguardSpec() *Spec {
 	s.Like = "ip link add NAME type wireguard; wg set NAME …"
 	s.Params = append(s.Params, wgParams("a list of wg_peer()")...)
 	s.Fn = func(c *Call) (starlark.Value, error) {
-		made, err := c.newLink(k)
-		if err != nil {
-			return nil, err
-		}
-		link := made.(*Link).link
-		if get(c, "exist", false) {
-			if known, err := link.HasWireGuard(c.wgChange()); known || err != nil {
-				return made, err
-			}
-		}
-		if err := link.SetWireGuard(c.Ctx, c.wgChange()); err != nil {
-			_ = link.Delete(c.Ctx)
-			return nil, err
-		}
-		return made, nil
+		return c.newConfigured(k,
+			func(l *lab.Link) (bool, error) { return l.HasWireGuard(c.wgChange()) },
+			func(l *lab.Link) error { return l.SetWireGuard(c.Ctx, c.wgChange()) })
 	}
 	return s
 }

@@ -67,7 +67,7 @@ func tasks(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	return len(entries)
 }

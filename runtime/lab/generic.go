@@ -46,3 +46,16 @@ type head []byte
 func (h head) Len() int { return len(h) }
 
 func (h head) Serialize() []byte { return h }
+
+// notOfKind explains why a family refuses a link: it is of another kind.
+func (k *Link) notOfKind(kind, title string, err error, format string, args ...any) error {
+	info, infoErr := k.Info()
+	if infoErr != nil || info.Kind == kind {
+		return k.failed(err, "", format, args...)
+	}
+	is := info.Kind
+	if is == "" {
+		is = "device"
+	}
+	return Usage(kind+"() makes one", "%s is a %s, and not %s", k, is, title)
+}

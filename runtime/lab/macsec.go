@@ -173,14 +173,7 @@ func readMACsecSAs(list []byte) (all []MACsecSA) {
 
 // notMACsec explains a refusal: the link is of another kind.
 func (k *Link) notMACsec(err error, format string, args ...any) error {
-	if info, e := k.Info(); e == nil && info.Kind != macsec {
-		kind := info.Kind
-		if kind == "" {
-			kind = "device"
-		}
-		return Usage("macsec() makes one", "%s is a %s, and not MACsec", k, kind)
-	}
-	return k.failed(err, "", format, args...)
+	return k.notOfKind(macsec, "MACsec", err, format, args...)
 }
 
 // macsecStep is one command of `ip macsec`.

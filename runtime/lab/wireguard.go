@@ -500,12 +500,5 @@ func allowedIPs(prefixes []netip.Prefix) *nl.RtAttr {
 // notWireGuard explains a refusal: the link is of another kind, or the kernel has
 // no WireGuard at all.
 func (k *Link) notWireGuard(err error, format string, args ...any) error {
-	if info, e := k.Info(); e == nil && info.Kind != wireguard {
-		kind := info.Kind
-		if kind == "" {
-			kind = "device"
-		}
-		return Usage("wireguard() makes one", "%s is a %s, and not WireGuard", k, kind)
-	}
-	return k.failed(err, "", format, args...)
+	return k.notOfKind(wireguard, "WireGuard", err, format, args...)
 }
