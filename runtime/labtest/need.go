@@ -53,15 +53,15 @@ var features = map[string]func() string{
 	},
 	// sysctl: per-namespace sysctls can be set.
 	"sysctl": func() string {
-		if unix.Access("/proc/sys/net/ipv4/ip_forward", unix.W_OK) != nil {
+		// Of the mount, not of the file: outside a lab the file is root's alone.
+		if readOnly("/proc/sys/net") {
 			return "/proc/sys is read-only"
 		}
 		return ""
 	},
 	// sysfs: a sysfs of one's own can be mounted.
 	"sysfs": func() string {
-		var fs unix.Statfs_t
-		if unix.Statfs("/sys", &fs) == nil && fs.Flags&unix.ST_RDONLY != 0 {
+		if readOnly("/sys") {
 			return "/sys is read-only"
 		}
 		for _, line := range Reduced() {
@@ -94,6 +94,11 @@ var features = map[string]func() string{
 		}
 		return lacksRoot()
 	},
+}
+
+func readOnly(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
 }
 
 func lacksRoot() string {
