@@ -25,8 +25,9 @@ type Call struct {
 	Thread *starlark.Thread
 
 	spec   *Spec
-	self   *Firewall // of which it is a method
-	values []any     // nil where the argument was left out or None
+	self   *Firewall     // of which it is a method
+	looked time.Duration // for addresses of names, see lookup
+	values []any         // nil where the argument was left out or None
 }
 
 // errType makes the wrapper say which type was wanted.

@@ -34,7 +34,7 @@ var tNameServer = &Type{Name: "an address, with or without a port, or a dns_serv
 		}
 		return e, nil
 	}
-	if a, err := tAddress.Convert(c, v); err == nil {
+	if a, err := tHost.Convert(c, v); err == nil {
 		return endpoint{a.(Address), 53}, nil
 	}
 	return tEndpoint.Convert(c, v)
@@ -44,7 +44,7 @@ func dnsSpecs() []*Spec {
 	return []*Spec{
 		{
 			Name: "dns", Family: familyProbes, Returns: "dns: ok rcode answers error seconds", Like: "dig @SERVER NAME TYPE",
-			Doc: "Asks a name server, by UDP and, when the answer was cut short, by TCP; no program is needed. Without server= it is the lab's first dns_server(). " +
+			Doc: "Asks a name server, by UDP and, when the answer was cut short, by TCP; no program is needed. Without server= it is that of the namespace's /etc/resolv.conf: the one that files= or /etc/netns/NAME/ has, those of its lease of DHCP, or the lab's first dns_server(). " +
 				"answers are records with name, type, ttl (seconds) and data (as zone files have it, names with the last dot), in the order in which they came. " +
 				"ok says that the rcode is NOERROR and that there are answers. That nobody answers is a result (rcode None, error says why) and not an error.",
 			Params: []Param{

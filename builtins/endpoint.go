@@ -3,6 +3,8 @@ package builtins
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"go.starlark.net/starlark"
 
@@ -17,20 +19,28 @@ type endpoint struct {
 	port uint16
 }
 
-// tEndpoint is "address:port", or a pair whose first item leads to an address.
+// String is as a script writes it.
+func (e endpoint) String() string { return fmt.Sprintf("%s:%d", e.addr, e.port) }
+
+// tEndpoint is "address:port", "name:port", or a pair whose first item leads to an address.
 var tEndpoint = &Type{Name: "an address and a port", Good: `"10.1.1.1:80"`, Convert: func(c *Call, v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case starlark.String:
-		a, err := netip.ParseAddrPort(string(v))
-		if err != nil || a.Port() == 0 {
-			return nil, lab.Usage(`like "10.1.1.1:80", "[fd00::1]:80", or (blue, 80)`, "%s is no IP address with a port", v)
+		if a, err := netip.ParseAddrPort(string(v)); err == nil && a.Port() != 0 {
+			return endpoint{Address{ip: a.Addr().Unmap()}, a.Port()}, nil
 		}
-		return endpoint{Address{ip: a.Addr().Unmap()}, a.Port()}, nil
+		name, digits, _ := strings.Cut(string(v), ":")
+		port, err := strconv.ParseUint(digits, 10, 16)
+		a, bad := toHost(c, name)
+		if err != nil || port == 0 || bad != nil || a.(Address).ip.IsValid() {
+			return nil, lab.Usage(`like "10.1.1.1:80", "[fd00::1]:80", "web:80", or (blue, 80)`, "%s is no address with a port", v)
+		}
+		return endpoint{a.(Address), uint16(port)}, nil
 	case starlark.Tuple:
 		if len(v) != 2 {
 			return nil, fmt.Errorf("an address and a port are two items, not %d", len(v))
 		}
-		a, err := tAddress.Convert(c, v[0])
+		a, err := tHost.Convert(c, v[0])
 		if err != nil {
 			return nil, err
 		}
@@ -47,8 +57,8 @@ var tEndpoint = &Type{Name: "an address and a port", Good: `"10.1.1.1:80"`, Conv
 func (c *Call) endpoint(name string, from *lab.Namespace) (netip.AddrPort, error) {
 	e := get(c, name, endpoint{})
 	ip, err := c.destination(e.addr, from, 0)
-	if err == nil && ip.Is6() && ip.IsLinkLocalUnicast() && ip.Zone() == "" {
-		err = lab.Usage(fmt.Sprintf("say [%s%%eth0]:%d", ip, e.port), "%s: the link-local address %s needs a link", c.spec.Name, ip)
+	if err == nil {
+		err = c.needsLink(ip, fmt.Sprintf("say [%%s%%%%eth0]:%d", e.port))
 	}
 	return netip.AddrPortFrom(ip, e.port), err
 }

@@ -13,7 +13,7 @@ import (
 
 func exchangeParams() []Param {
 	return []Param{
-		required("ns", tNetnsRef, "who asks"), required("to", tEndpoint, "whom: \"address:port\", or (namespace or link, port)"),
+		required("ns", tNetnsRef, "who asks"), required("to", tEndpoint, "whom: \"address:port\", \"name:port\", or (namespace or link, port)"),
 		keyword("send", tText, "", "what to say"), keyword("timeout", tDuration, "\"2s\"", "for all of it"),
 		keyword("src", tAddress, "", "the source address"), keyword("sport", tPort, "", "the source port"),
 	}
@@ -49,6 +49,9 @@ func exchangeSpecs() []*Spec {
 func (c *Call) exchange(ask func(*lab.Namespace, context.Context, probe.Exchange) (probe.ExchangeResult, error)) (starlark.Value, error) {
 	ns := get[*lab.Namespace](c, "ns", nil)
 	to, err := c.endpoint("to", ns)
+	if lab.IsUnknownHost(err) {
+		return exchanged(c.spec.Name, get(c, "to", endpoint{}).String(), probe.ExchangeResult{Err: probe.NoHost(err)}), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +59,7 @@ func (c *Call) exchange(ask func(*lab.Namespace, context.Context, probe.Exchange
 	if err != nil {
 		return nil, err
 	}
-	x := probe.Exchange{Dialing: probe.Dialing{To: to, From: from}, Timeout: get(c, "timeout", 2*time.Second)}
+	x := probe.Exchange{Dialing: probe.Dialing{To: to, From: from}, Timeout: c.remaining(2 * time.Second)}
 	if c.Given("send") {
 		x.Send = []byte(get(c, "send", ""))
 	}

@@ -280,7 +280,7 @@ func show(v starlark.Value) string {
 
 const twoHosts = "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n"
 
-var reachParams = []Param{required("ns", tNetnsRef, "who sends"), required("dst", tAddress, "to whom")}
+var reachParams = []Param{required("ns", tNetnsRef, "who sends"), required("dst", tHost, "to whom")}
 
 // checkTable are the checks, in the order of the reference page.
 func checkTable() []*check {
@@ -322,6 +322,9 @@ func checkTable() []*check {
 			fn: func(c *Call) (string, error) {
 				ns := get[*lab.Namespace](c, "ns", nil)
 				dst, err := c.destination(get(c, "dst", Address{}), ns, get(c, "family", 0))
+				if lab.IsUnknownHost(err) {
+					return fmt.Sprintf("%s does not reach it: %v", ns, err), nil
+				}
 				if err != nil {
 					return "", err
 				}

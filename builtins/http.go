@@ -3,7 +3,6 @@ package builtins
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -96,7 +95,7 @@ func httpSpecs() []*Spec {
 	return []*Spec{
 		{
 			Name: "http", Family: familyProbes, Returns: "http: ok status headers body seconds error json()", Like: "curl -i -X METHOD URL",
-			Doc: "Asks a web server once; no program is needed and no redirection followed. The URL's host is an address, a namespace's name, or one that the lab's dns_server() knows. " +
+			Doc: "Asks a web server once; no program is needed and no redirection followed. The URL's host is an address, a namespace's name, or one that dns() finds. " +
 				"https checks the server's certificate against the throwaway authority of http_server(tls=True), or ca= (PEM); verify=False does not check. " +
 				"ok says that the status is below 400; headers is a dict with names in lower case; json() decodes the body. " +
 				"That nobody answers is a result (ok is False, status None, error says why) and not an error.",
@@ -112,8 +111,7 @@ func httpSpecs() []*Spec {
 				"expect.eq(http(a, \"GET\", \"http://b/none\").status, 404)",
 			Fn: func(c *Call) (starlark.Value, error) {
 				q, err := c.webRequest()
-				var unknown *unknownHost
-				if errors.As(err, &unknown) {
+				if lab.IsUnknownHost(err) {
 					return c.Env.answered(q, probe.HTTPResult{Err: err}), nil
 				}
 				if err != nil {
@@ -170,11 +168,15 @@ func (c *Call) webRequest() (q probe.HTTPRequest, err error) {
 			return q, lab.Usage("", "http: url: %s is no port", u.Port())
 		}
 	}
-	host, err := c.host(u.Hostname())
+	at, err := toHost(c, u.Hostname())
+	if err != nil {
+		return q, fmt.Errorf("http: url: %w", err)
+	}
+	host, err := c.destination(at.(Address), get[*lab.Namespace](c, "ns", nil), 0)
 	if err != nil {
 		return q, err
 	}
-	q.To = netip.AddrPortFrom(host, uint16(port))
+	q.To, q.Timeout = netip.AddrPortFrom(host, uint16(port)), c.remaining(q.Timeout)
 	if q.From, err = c.source(host); err != nil {
 		return q, err
 	}
@@ -189,42 +191,6 @@ func (c *Call) webRequest() (q probe.HTTPRequest, err error) {
 		q.TLS = &tls.Config{RootCAs: pool}
 	}
 	return q, nil
-}
-
-// unknownHost says that nobody knows a name.
-type unknownHost struct{ name, why string }
-
-func (e *unknownHost) Error() string { return fmt.Sprintf("no host %q: %s", e.name, e.why) }
-
-// host is the address of a name, for the namespace that asks.
-func (c *Call) host(name string) (netip.Addr, error) {
-	if ip, err := netip.ParseAddr(name); err == nil {
-		return ip.Unmap(), nil
-	}
-	from := get[*lab.Namespace](c, "ns", nil)
-	if ns := c.Env.Lab.Namespace(name); ns != nil {
-		return ns.AddressFor(from, 0)
-	}
-	server, known, err := from.Resolver()
-	if err != nil || !known {
-		return netip.Addr{}, errors.Join(err, &unknownHost{name, "no namespace of the lab is called that"})
-	}
-	why := ""
-	for _, kind := range []string{"A", "AAAA"} {
-		r, err := from.DNS(c.Ctx, probe.DNSRequest{Dialing: probe.Dialing{To: server}, Name: name, Type: kind, Timeout: get(c, "timeout", 5*time.Second)})
-		if err != nil {
-			return netip.Addr{}, err
-		}
-		for _, a := range r.Answers {
-			if ip, err := netip.ParseAddr(a.Data); err == nil && a.Type == kind {
-				return ip, nil
-			}
-		}
-		if why = r.RCode; r.Err != nil {
-			why = r.Err.Error()
-		}
-	}
-	return netip.Addr{}, &unknownHost{name, fmt.Sprintf("%s says %s", server, why)}
 }
 
 // answered is the result as a value.

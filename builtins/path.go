@@ -19,7 +19,7 @@ var tPathHop = &Type{Name: "an address, a namespace, a link, or \"*\"", Good: `"
 	if v == starlark.String("*") {
 		return Address{}, nil
 	}
-	return tAddress.Convert(c, v)
+	return tHost.Convert(c, v)
 }}
 
 // pathCheck is expect.path.
@@ -48,6 +48,15 @@ func checkPath(c *Call) (string, error) {
 		return "", err
 	}
 	want := all[Address](c, "hops")
+	for i, a := range want {
+		if a.name == "" {
+			continue
+		}
+		if want[i].ip, err = c.destination(a, ns, familyOf(dst)); err != nil {
+			return "", err
+		}
+		want[i].name = ""
+	}
 	q := probe.TraceRequest{Dst: dst, Proto: get(c, "proto", "icmp"), Port: 33434, MaxTTL: 30, Queries: 1, Timeout: time.Second}
 	if q.Proto == "tcp" {
 		q.Port = 80

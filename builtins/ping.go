@@ -36,6 +36,9 @@ func (env *Env) pinged(r probe.PingResult) *Record {
 }
 
 func pingText(r probe.PingResult) string {
+	if !r.Dst.IsValid() {
+		return "ping: " + r.Err.Error()
+	}
 	s := fmt.Sprintf("ping %s: %d sent, %d received", r.Dst, r.Sent, r.Received)
 	if len(r.RTTs) > 0 {
 		s += fmt.Sprintf(", rtt %.3f ms, ttl %d", r.Avg().Seconds()*1000, r.TTL)
@@ -54,7 +57,7 @@ func pingSpecs() []*Spec {
 		Doc: "Sends ICMP echo requests; no program is needed. Times are seconds, by the kernel's clock. That nobody answers is a result " +
 			"(ok is False, error says why: no route, no ARP answer, unreachable and by whom, TTL exceeded and where, message too big and the MTU) and not an error.",
 		Params: []Param{
-			required("ns", tNetnsRef, "who sends"), required("dst", tAddress, "to whom"),
+			required("ns", tNetnsRef, "who sends"), required("dst", tHost, "to whom"),
 			optional("count", tCount, "1", "how many requests"), keyword("interval", tDuration, "\"1s\"", "from one request to the next; 0 for no pause"),
 			keyword("timeout", tDuration, "\"1s\"", "for each reply"), keyword("size", intType("a payload in bytes", "56", 0, 65507), "56", "bytes after the ICMP header"),
 			keyword("ttl", tTTL, "", "time to live or hop limit"), keyword("tos", tByte, "", "type of service or traffic class"),
@@ -67,6 +70,9 @@ func pingSpecs() []*Spec {
 		Fn: func(c *Call) (starlark.Value, error) {
 			ns := get[*lab.Namespace](c, "ns", nil)
 			r, err := c.pingRequest(ns)
+			if lab.IsUnknownHost(err) {
+				return c.Env.pinged(probe.PingResult{Err: probe.NoHost(err)}), nil
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -102,10 +108,10 @@ func (c *Call) pingRequest(ns *lab.Namespace) (probe.PingRequest, error) {
 	if dev != nil {
 		r.Dev = dev.Name()
 	}
-	if dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "" && r.Dev == "" {
-		return r, lab.Usage(fmt.Sprintf("say %s%%eth0, or dev=", dst), "ping: the link-local address %s needs a link", dst)
+	if r.Dev != "" {
+		return r, nil
 	}
-	return r, nil
+	return r, c.needsLink(dst, "say %s%%eth0, or dev=")
 }
 
 // span is a time that a ping was given: none is the default, 0 is 0.

@@ -35,7 +35,7 @@ var tPair = &Type{Name: "a namespace, or a pair of a namespace and an address", 
 	if err != nil {
 		return nil, err
 	}
-	to, err := tAddress.Convert(c, tuple[1])
+	to, err := tHost.Convert(c, tuple[1])
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +77,8 @@ func pingAll(c *Call) (starlark.Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "" {
-			return nil, lab.Usage(fmt.Sprintf("say %s%%eth0", dst), "ping_all: the link-local address %s needs a link", dst)
+		if err := c.needsLink(dst, "say %s%%eth0"); err != nil {
+			return nil, err
 		}
 		list[i] = lab.Pinging{From: p.from, Request: probe.PingRequest{Dst: dst, Count: get(c, "count", 1),
 			Timeout: c.span("timeout"), Interval: c.span("interval")}}

@@ -108,8 +108,7 @@ var serverStop = serverMethod{Spec{Name: "server.stop"}}
 func (m *serverMethod) bound(s *Server) starlark.Value {
 	own := m.Spec
 	own.Fn = func(c *Call) (starlark.Value, error) {
-		c.Env.Lab.StopServer(c.Ctx, s.server)
-		return nil, nil
+		return nil, c.Env.Lab.StopServer(c.Ctx, s.server)
 	}
 	return own.builtin(s.env)
 }

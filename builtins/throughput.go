@@ -54,7 +54,7 @@ func throughputSpecs() []*Spec {
 			optional("seconds", tDuration, "2", "for how long"), keyword("proto", tTransport, "\"tcp\"", "\"tcp\" or \"udp\""),
 			keyword("streams", intType("a number of connections", "4", 1, 128), "1", "connections at once"),
 			keyword("rate", tBitrate, "no limit, UDP 1mbit", "of all streams together, like \"10mbit\""),
-			keyword("addr", tAddress, "", "which address of the server"), keyword("family", tFamily, "", "4 or 6"),
+			keyword("addr", tHost, "", "which address of the server"), keyword("family", tFamily, "", "4 or 6"),
 		},
 		Example: "a, b = netns(\"a\"), netns(\"b\")\nveth(ns=a, peer_ns=b, addr=\"10.0.0.1/24\", peer_addr=\"10.0.0.2/24\", up=True)\n" +
 			"t = throughput(a, b, \"200ms\")\nprint(t)\nexpect.gt(t.bits_per_second, 1e6)\nu = throughput(a, b, \"200ms\", proto=\"udp\", rate=\"2mbit\")\nexpect.eq((u.ok, u.retransmits), (True, None))",

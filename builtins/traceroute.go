@@ -22,7 +22,7 @@ func traceSpecs() []*Spec {
 				"\"icmp\" or \"tcp\" (to port=). Each hop has ttl, ip (None when nobody answered), rtts (seconds), name (the lab's namespace that has the address) and error " +
 				"(what was said instead of \"time to live exceeded\", or that nothing was). The destination, if it is reached, is the last hop. A router that runs Linux sends six such errors to one host at once and then one a second (net.ipv4.icmp_ratelimit, icmp_ratemask).",
 			Params: []Param{
-				required("ns", tNetnsRef, "who asks"), required("dst", tAddress, "whose way"),
+				required("ns", tNetnsRef, "who asks"), required("dst", tHost, "whose way"),
 				keyword("proto", tTraceProto, "\"udp\"", "of the packets"), keyword("port", tPort, "33434, tcp 80", "the destination port; udp counts from it"),
 				keyword("max_ttl", tTTL, "30", "how far to look"), keyword("queries", intType("a number of packets", "3", 1, 10), "3", "packets for each distance"),
 				keyword("timeout", tDuration, "\"1s\"", "for each reply"), keyword("src", tAddress, "", "the source address"),
@@ -37,7 +37,7 @@ func traceSpecs() []*Spec {
 				"rtts are seconds. With gratuitous=True it tells the others that the address is here (RFC 5227) and waits for nothing. " +
 				"That nobody answers is a result (ok is False) and not an error. For IPv6 there is ping().",
 			Params: []Param{
-				required("link", tLink, "by which"), required("ip", tAddress, "whose"),
+				required("link", tLink, "by which"), required("ip", tHost, "whose"),
 				optional("count", tCount, "1", "how many requests"), keyword("interval", tDuration, "\"1s\"", "from one request to the next"),
 				keyword("timeout", tDuration, "\"1s\"", "for each reply"), keyword("src", tAddress, "the link's first", "the sender's address"),
 				keyword("gratuitous", tBool, "False", "announce, and do not ask"),
@@ -55,8 +55,8 @@ func traceroute(c *Call) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if dst.Is6() && dst.IsLinkLocalUnicast() && dst.Zone() == "" {
-		return nil, lab.Usage(fmt.Sprintf("say %s%%eth0", dst), "traceroute: the link-local address %s needs a link", dst)
+	if err := c.needsLink(dst, "say %s%%eth0"); err != nil {
+		return nil, err
 	}
 	src, err := c.only("src", dst)
 	if err != nil {

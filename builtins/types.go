@@ -300,10 +300,11 @@ type Address struct {
 	ip   netip.Addr
 	ns   *lab.Namespace
 	link *lab.Link
+	name string // which whoever asks has to look up
 }
 
 // IsValid tells whether there is one.
-func (a Address) IsValid() bool { return a.ip.IsValid() || a.ns != nil }
+func (a Address) IsValid() bool { return a.ip.IsValid() || a.ns != nil || a.name != "" }
 
 // String is the address, or what leads to it.
 func (a Address) String() string {
@@ -312,6 +313,8 @@ func (a Address) String() string {
 		return a.link.Name()
 	case a.ns != nil:
 		return a.ns.String()
+	case a.name != "":
+		return a.name
 	}
 	return a.ip.String()
 }
@@ -348,6 +351,9 @@ var tAddress = &Type{Name: "an address, or a namespace or link that has one", Go
 
 // destination resolves an address for a sender.
 func (c *Call) destination(a Address, from *lab.Namespace, family int) (netip.Addr, error) {
+	if a.name != "" {
+		return c.lookup(a.name, from, family)
+	}
 	if a.ip.IsValid() {
 		if family != 0 && (family == unix.AF_INET) != a.ip.Is4() {
 			return a.ip, lab.Usage("", "%s is of the other family", a.ip)
@@ -362,6 +368,13 @@ func (c *Call) destination(a Address, from *lab.Namespace, family int) (netip.Ad
 		c.Env.Note("%s: %s means %s", c.Env.position(c.Thread), a.ns, ip)
 	}
 	return ip, err
+}
+
+func familyOf(ip netip.Addr) int {
+	if ip.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // only resolves an argument that must be unambiguous, in the family of like; in

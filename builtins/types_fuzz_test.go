@@ -12,7 +12,7 @@ import (
 
 // converters are the types whose arguments are texts or numbers.
 var converters = []*Type{tString, tBool, tMTU, tUint32, tByte, tTTL, tCount, tPriority, tLinkName, tNamespaceName, tMAC,
-	tDuration, tUnitDuration, tPrefix, tPrefixes, tDst, tAddress, tFamily, tTable, tScope, tRouteType, tProtocol, tAction,
+	tDuration, tUnitDuration, tPrefix, tPrefixes, tDst, tAddress, tFamily, tTable, tScope, tRouteType, tProtocol, tAction, tHost,
 	tPorts, tRegexp, tArgv, tMark, tUIDs, tWord, tNumber, tEnviron, tHops, tMaster, tNetns, tLink, tCallable}
 
 // FuzzConvert gives every converter any text and number: it returns a value or

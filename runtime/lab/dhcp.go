@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,6 +22,7 @@ type leased struct {
 	prefix netip.Prefix
 	routes []*Route
 	dns    []netip.Addr
+	domain string
 }
 
 // DHCP asks for an address on the link; see [probe.DHCP]. It changes nothing there:
@@ -82,7 +84,7 @@ func (k *Link) ReleaseLease(ctx context.Context, q probe.DHCPRequest, lease *pro
 	if err != nil {
 		return err
 	}
-	return k.dropLease(ctx, nil)
+	return k.DropLease(ctx)
 }
 
 // UseLease puts on the link what a lease says, as dhclient(8) does: the address for
@@ -90,7 +92,7 @@ func (k *Link) ReleaseLease(ctx context.Context, q probe.DHCPRequest, lease *pro
 // default route, with a metric unless it is 0, and the name servers. What an earlier
 // lease of the link had beside goes.
 func (k *Link) UseLease(ctx context.Context, lease *probe.DHCPLease, metric int) error {
-	now := &leased{prefix: lease.Prefix, dns: lease.Options.Addrs(packet.DHCPDNS)}
+	now := &leased{prefix: lease.Prefix, dns: lease.Options.Addrs(packet.DHCPDNS), domain: lease.Options.Text(packet.DHCPDomain)}
 	for _, r := range leaseRoutes(lease) {
 		now.routes = append(now.routes, k.leaseRoute(lease, r, metric))
 	}
@@ -118,7 +120,7 @@ func (k *Link) UseLease(ctx context.Context, lease *probe.DHCPLease, metric int)
 		}
 		now.routes[i] = made
 	}
-	return nil
+	return k.ns.resolveNow()
 }
 
 // leaseRoutes are the routes of a lease: with static ones the routers do not count
@@ -139,7 +141,9 @@ func (k *Link) leaseRoute(lease *probe.DHCPLease, r packet.DHCPRoute, metric int
 }
 
 // DropLease takes from the link what a lease put there, without a word to the server.
-func (k *Link) DropLease(ctx context.Context) error { return k.dropLease(ctx, nil) }
+func (k *Link) DropLease(ctx context.Context) error {
+	return errors.Join(k.dropLease(ctx, nil), k.ns.resolveNow())
+}
 
 // dropLease takes away what an earlier lease put on the link and the next one does
 // not; nil is none.
@@ -168,19 +172,6 @@ func (k *Link) dropLease(ctx context.Context, next *leased) error {
 		return nil
 	}
 	return err
-}
-
-// leasedDNS are the name servers that leases brought, by the links' indexes.
-func (ns *Namespace) leasedDNS() (list []netip.Addr) {
-	var indexes []int
-	for i := range ns.leases {
-		indexes = append(indexes, i)
-	}
-	slices.Sort(indexes)
-	for _, i := range indexes {
-		list = append(list, ns.leases[i].dns...)
-	}
-	return list
 }
 
 // ServeDHCP gives addresses to the clients of a link, or of the one of the

@@ -217,6 +217,13 @@ func (t *hostTable) update() error {
 	return nil
 }
 
+// stale makes the next update write the table whether or not an address has changed.
+func (t *hostTable) stale() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changed = true
+}
+
 // isLost tells, once, that the kernel had more to tell than there was room for.
 func (t *hostTable) isLost() bool {
 	t.mu.Lock()
@@ -286,7 +293,7 @@ func (t *hostTable) text() string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, e := range t.entries {
-		if !isHostName(e.ns.String()) {
+		if !isHostName(e.ns.String()) || !e.ns.root && !e.ns.named() {
 			continue
 		}
 		for _, six := range []bool{false, true} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ type Namespace struct {
 	leases     map[int]*leased // of DHCP, by the links' indexes
 	view       *world.View     // what its programs see; nil until there was one
 	cgroup     *os.File        // where its programs start; nil without limits
-	resolvConf string          // what the lab has written to its /etc/resolv.conf, or ""
+	resolvConf *string         // what the lab has written to its /etc/resolv.conf; nil for nothing
 	firewall   *Firewall
 }
 
@@ -404,6 +405,9 @@ func (ns *Namespace) Delete(ctx context.Context) error {
 	l.pings.close(func(s *pingSocket) bool { return s.ns == ns })
 	ns.gone = deleted(ctx, "")
 	ns.strip()
+	if slices.ContainsFunc(l.resolvers, func(r resolver) bool { return r.ns == ns }) {
+		_ = l.resolveAll() // the next program says what is wrong
+	}
 	ns.leaveGroup()
 	for _, link := range ns.links {
 		link.bury(deleted(ctx, " with its namespace"))

@@ -115,8 +115,12 @@ func (ns *Namespace) ServeUDP(ctx context.Context, at netip.AddrPort, answer fun
 }
 
 // StopServer ends a server; the lab's end does that, too.
-func (l *Lab) StopServer(ctx context.Context, s *probe.Server) {
+func (l *Lab) StopServer(ctx context.Context, s *probe.Server) error {
 	wait(ctx, s.Close)
+	if !slices.ContainsFunc(l.resolvers, func(r resolver) bool { return r.server == s }) {
+		return nil
+	}
+	return l.resolveAll()
 }
 
 // HTTP asks a web server from the namespace; see [probe.HTTP]. Certificates are
@@ -179,46 +183,4 @@ func (ns *Namespace) DNS(ctx context.Context, q probe.DNSRequest) (r probe.DNSRe
 		return err
 	})
 	return r, err
-}
-
-// ServeDNS answers a name server's questions; see [probe.ServeDNS]. The first such
-// server of a lab is its resolver.
-func (ns *Namespace) ServeDNS(ctx context.Context, at netip.AddrPort, answer func(probe.DNSQuestion) probe.DNSAnswer) (*probe.Server, error) {
-	s, err := ns.serve(ctx, "dns_server", at, func(enter probe.Enter) (*probe.Server, error) { return probe.ServeDNS(enter, at, answer) })
-	if err == nil {
-		ns.lab.resolvers = append(ns.lab.resolvers, resolver{ns, s})
-		err = ns.lab.resolveAll()
-	}
-	return s, err
-}
-
-// resolver is a name server of the lab and where it is.
-type resolver struct {
-	ns     *Namespace
-	server *probe.Server
-}
-
-// Resolver is the name server for a namespace: the first of its leases of DHCP, or
-// the lab's first that runs.
-func (ns *Namespace) Resolver() (at netip.AddrPort, known bool, err error) {
-	if own := ns.leasedDNS(); len(own) > 0 {
-		return netip.AddrPortFrom(own[0], 53), true, nil
-	}
-	for _, r := range ns.lab.resolvers {
-		if !r.server.Running() || r.ns.gone != "" {
-			continue
-		}
-		at = r.server.Addr
-		if at.Addr().IsUnspecified() {
-			ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-			if r.ns != ns {
-				if ip, err = r.ns.AddressFor(ns, 0); err != nil {
-					return at, false, err
-				}
-			}
-			at = netip.AddrPortFrom(ip, at.Port())
-		}
-		return at, true, nil
-	}
-	return at, false, nil
 }

@@ -123,8 +123,12 @@ func (l *Lab) refresh() error {
 	if l.hosts == nil {
 		return nil
 	}
-	if err := l.world.SyncNames(); err != nil {
+	changed, err := l.world.SyncNames()
+	if err != nil {
 		return err
+	}
+	if changed { // by another program, it may be: the table has no names that are gone
+		l.hosts.stale()
 	}
 	if err := l.hosts.update(); err != nil || !l.hosts.isLost() {
 		return err
@@ -136,42 +140,6 @@ func (l *Lab) refresh() error {
 		}
 	}
 	return l.hosts.update()
-}
-
-// resolve makes /etc/resolv.conf name the lab's name server, if one runs, unless
-// somebody has said what is in that file.
-func (ns *Namespace) resolve() error {
-	if len(ns.lab.resolvers) == 0 || ns.lab.options.Host {
-		return nil
-	}
-	at, known, err := ns.Resolver()
-	if err != nil || !known || at.Port() != dnsPort {
-		return nil // it cannot be reached from here, or not by resolv.conf(5)
-	}
-	text := "nameserver " + at.Addr().String() + "\n"
-	if text == ns.resolvConf || ns.resolvConf == "" && ns.view.Given(resolvConf) {
-		return nil
-	}
-	if err := ns.view.Furnish(map[string]string{resolvConf: text}, nil); err != nil {
-		return err
-	}
-	ns.resolvConf = text
-	return nil
-}
-
-const dnsPort = 53
-
-// resolveAll is for the programs that run when a name server starts.
-func (l *Lab) resolveAll() error {
-	for _, ns := range l.all() {
-		if ns.view == nil {
-			continue
-		}
-		if err := ns.resolve(); err != nil {
-			return kernelError(err, "", "write /etc/resolv.conf%s", where(ns))
-		}
-	}
-	return nil
 }
 
 // WriteFile makes text the content of a file that only the programs of this namespace
@@ -209,13 +177,11 @@ func (ns *Namespace) furnish(ctx context.Context, files map[string]string, priva
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		ns.lab.emit(ctx, "write_file", ns, start, err, arg("path", path), arg("bytes", strconv.Itoa(len(files[path]))))
 		if path == resolvConf {
-			ns.resolvConf = ""
+			ns.resolvConf = nil
 		}
 	}
 	return err
 }
-
-const resolvConf = "/etc/resolv.conf"
 
 // checkFiles refuses files= and private= that make no sense, and cleans the paths.
 func checkFiles(files map[string]string, private []string) (map[string]string, []string, error) {

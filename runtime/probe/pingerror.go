@@ -30,6 +30,7 @@ const (
 	KindNoSource        = "no-source"        // EADDRNOTAVAIL: no address to send from
 	KindRefused         = "refused"          // ECONNREFUSED: nobody listens there
 	KindReset           = "reset"            // ECONNRESET, EPIPE: the other end has ended the connection
+	KindNoHost          = "no-host"          // a name that leads to no address
 	KindOther           = "other"
 )
 
@@ -55,6 +56,9 @@ type PingError struct {
 	text string
 	note string // what may have to do with it
 }
+
+// NoHost is for a name that leads to no address, so that nothing was sent.
+func NoHost(why error) *PingError { return &PingError{Kind: KindNoHost, text: why.Error()} }
 
 // Unwrap gives the errno, so that errors.Is(err, unix.ENETUNREACH) holds.
 func (e *PingError) Unwrap() error {
