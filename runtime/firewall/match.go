@@ -40,16 +40,16 @@ func (c *compiler) match(what string, kind nftables.SetDatatype, values []value)
 		return nil
 	}
 	var words []string
-	set := anonymousSet{set: &nftables.Set{Anonymous: true, Constant: true, KeyType: kind}}
+	set := Set{KeyType: kind.GetNFTMagic(), KeyLen: int(kind.Bytes)}
 	for _, v := range values {
 		words = append(words, v.words)
-		set.set.Interval = set.set.Interval || !v.single()
+		set.Interval = set.Interval || !v.single()
 	}
 	for _, v := range values {
-		set.elements = append(set.elements, nftables.SetElement{Key: v.first})
-		if set.set.Interval {
+		set.Elements = append(set.Elements, Element{Key: v.first})
+		if set.Interval {
 			if end, overflow := next(v.last); !overflow {
-				set.elements = append(set.elements, nftables.SetElement{Key: end, IntervalEnd: true})
+				set.Elements = append(set.Elements, Element{Key: end, End: true})
 			}
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 )
 
@@ -74,21 +73,16 @@ type Compiled struct {
 
 	matches, end string // what stands before and behind the counter
 	exprs        []expr.Any
-	sets         []anonymousSet
+	sets         []Set
 	comment      string
 	tag          uint32
-}
-
-type anonymousSet struct {
-	set      *nftables.Set
-	elements []nftables.SetElement
 }
 
 // compiler collects both forms of a rule.
 type compiler struct {
 	words  []string
 	exprs  []expr.Any
-	sets   []anonymousSet
+	sets   []Set
 	family int  // that the rule is restricted to so far
 	nf     bool // that the expressions restrict it to that family
 	proto  bool // that the expressions restrict the protocol

@@ -10,7 +10,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
-	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // TableName is the table of family inet that all rules are in.
@@ -47,22 +47,19 @@ func (c Chain) Spec() string {
 }
 
 var (
-	hooks = map[Hook]*nftables.ChainHook{Input: nftables.ChainHookInput, Forward: nftables.ChainHookForward, Output: nftables.ChainHookOutput,
-		Prerouting: nftables.ChainHookPrerouting, Postrouting: nftables.ChainHookPostrouting}
-	priorities = map[string]*nftables.ChainPriority{"filter": nftables.ChainPriorityFilter, "dstnat": nftables.ChainPriorityNATDest,
-		"-100": nftables.ChainPriorityNATDest, "srcnat": nftables.ChainPriorityNATSource}
-	table = &nftables.Table{Family: nftables.TableFamilyINet, Name: TableName}
+	hooks = map[Hook]uint32{Prerouting: unix.NF_INET_PRE_ROUTING, Input: unix.NF_INET_LOCAL_IN, Forward: unix.NF_INET_FORWARD,
+		Output: unix.NF_INET_LOCAL_OUT, Postrouting: unix.NF_INET_POST_ROUTING}
+	priorities = map[string]int32{"filter": 0, "dstnat": -100, "-100": -100, "srcnat": 100} // enum nf_ip_hook_priorities
+	ours       = Table{unix.NFPROTO_INET, TableName}
+	table      = &nftables.Table{Family: nftables.TableFamilyINet, Name: TableName}
 )
 
-func (c Chain) chain() *nftables.Chain {
-	policy, kind := nftables.ChainPolicyAccept, nftables.ChainTypeFilter
-	if c.Policy == "drop" {
-		policy = nftables.ChainPolicyDrop
-	}
+func (c Chain) base() BaseChain {
+	kind := "filter"
 	if c.NAT {
-		kind = nftables.ChainTypeNAT
+		kind = "nat"
 	}
-	return &nftables.Chain{Table: table, Name: c.Name, Type: kind, Hooknum: hooks[c.Hook], Priority: priorities[c.Priority], Policy: &policy}
+	return BaseChain{Name: c.Name, Type: kind, Hook: hooks[c.Hook], Priority: priorities[c.Priority], Drop: c.Policy == "drop"}
 }
 
 // Change is what is to become so, all of it or nothing: nf_tables applies a batch as
@@ -75,22 +72,17 @@ type Change struct {
 
 // Apply makes the change in the namespace that the calling thread is in.
 func (ch Change) Apply() error {
-	c, err := nftables.New(nftables.WithSockOptions(roomy(len(ch.Rules))))
-	if err != nil {
-		return err
-	}
+	b := &Batch{}
 	if ch.Create {
-		c.CreateTable(table)
+		b.Create(ours, false)
 	}
 	for _, chain := range ch.Chains {
-		c.AddChain(chain.chain())
+		b.Chain(ours, chain.base())
 	}
 	for _, r := range ch.Rules {
-		if err := r.send(c); err != nil {
-			return err
-		}
+		r.add(b)
 	}
-	return c.Flush()
+	return b.Apply()
 }
 
 // Counted is the rule as nft lists it, with its counter.
@@ -98,47 +90,27 @@ func (r *Compiled) Counted(f Found) string {
 	return strings.TrimSpace(fmt.Sprintf("%s counter packets %d bytes %d %s", r.matches, f.Packets, f.Bytes, r.end))
 }
 
-// mostPerRule is about the most bytes that a rule takes in a message, and in the
-// kernel's echo of it.
-const mostPerRule = 2048
-
-// roomy makes a socket's buffers large enough for a batch of so many rules, which is
-// one message. Without CAP_NET_ADMIN on the machine net.core.wmem_max is the limit.
-func roomy(rules int) nftables.SockOption {
-	return func(conn *netlink.Conn) error {
-		if rules < 64 { // the kernel's own buffers do
-			return nil
-		}
-		return errors.Join(conn.SetWriteBuffer(rules*mostPerRule), conn.SetReadBuffer(rules*mostPerRule))
-	}
-}
-
 // userdataTag is a type of a rule's user data that nft does not know, and skips.
 const userdataTag userdata.Type = 0x4e
 
-func (r *Compiled) send(c *nftables.Conn) error {
-	sets := r.sets
-	exprs := slices.Clone(r.exprs)
+// add appends the rule to a batch, behind its sets.
+func (r *Compiled) add(b *Batch) {
+	sets, exprs := r.sets, r.exprs
+	if len(sets) > 0 {
+		exprs = slices.Clone(exprs)
+	}
 	for i, e := range exprs {
-		l, ok := e.(*expr.Lookup)
-		if !ok {
-			continue
+		if l, ok := e.(*expr.Lookup); ok {
+			name, id := b.Set(ours, sets[0])
+			exprs[i] = &expr.Lookup{SourceRegister: l.SourceRegister, SetName: name, SetID: id}
+			sets = sets[1:]
 		}
-		set := *sets[0].set
-		set.Table = table
-		if err := c.AddSet(&set, sets[0].elements); err != nil {
-			return err
-		}
-		exprs[i] = &expr.Lookup{SourceRegister: l.SourceRegister, SetName: set.Name, SetID: set.ID}
-		sets = sets[1:]
 	}
 	var data []byte
 	if r.comment != "" {
 		data = userdata.AppendString(data, userdata.TypeComment, r.comment)
 	}
-	data = userdata.Append(data, userdataTag, binary.BigEndian.AppendUint32(nil, r.tag))
-	c.AddRule(&nftables.Rule{Table: table, Chain: &nftables.Chain{Name: r.Chain, Table: table}, Exprs: exprs, UserData: data})
-	return nil
+	b.Rule(ours, r.Chain, exprs, userdata.Append(data, userdataTag, binary.BigEndian.AppendUint32(nil, r.tag)))
 }
 
 // Found is a rule as the kernel has it.
@@ -211,10 +183,7 @@ func DeleteRule(chain string, tag uint32) (handle uint64, err error) {
 
 // DeleteTable deletes the table with all that is in it.
 func DeleteTable() error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	c.DelTable(table)
-	return c.Flush()
+	b := &Batch{}
+	b.Delete(ours)
+	return b.Apply()
 }
