@@ -150,7 +150,7 @@ func (n *Namespace) Attr(name string) (starlark.Value, error) {
 		return n.env.socketRows(list), err
 	case "conntrack":
 		list, err := n.ns.Connections()
-		return n.env.connectionRows(list), err
+		return n.env.connectionRows(list, n.ns.Tracks()), err
 	case "firewall":
 		if fw := n.ns.Firewall(); fw != nil {
 			return &Firewall{fw, n.env}, nil

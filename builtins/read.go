@@ -56,13 +56,19 @@ func (env *Env) socketRows(list []*lab.Socket) *starlark.List {
 	return env.rows(items, cells)
 }
 
-// nothingTracked is what an empty table of connections prints: there is none while
-// nothing asks for it.
-const nothingTracked = "(nothing is tracked: a namespace tracks connections while a rule of its firewall looks at them, or NAT does)"
+// Why a table of connections is empty: nothing makes the namespace track them, or there
+// were none.
+const (
+	nothingTracked = "(nothing is tracked: a namespace tracks connections while a rule of its firewall looks at them, or NAT does: conntrack_on(ns))"
+	noConnections  = "(no connections: what was there has been deleted, or has timed out)"
+)
 
 // connectionRows are tracked connections as `conntrack -L` prints them.
-func (env *Env) connectionRows(list []*lab.Connection) *starlark.List {
-	if len(list) == 0 {
+func (env *Env) connectionRows(list []*lab.Connection, tracked bool) *starlark.List {
+	switch {
+	case len(list) == 0 && tracked:
+		return env.rows(nil, [][]string{{noConnections}})
+	case len(list) == 0:
 		return env.rows(nil, [][]string{{nothingTracked}})
 	}
 	var items []starlark.Value

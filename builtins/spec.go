@@ -140,6 +140,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(stateSpecs, "state", "diff"),
 		newFamily(firewallSpecs, "firewall"),
 		newMethods(firewallMethodSpecs, "firewall", firewallMethods),
+		newFamily(conntrackSpecs, "conntrack_on"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
 		newFamily(worldSpecs, "write_file"),
 		newFamily(pingSpecs, "ping"),

@@ -76,6 +76,13 @@ sysctl(r, "net.ipv4.ip_forward", 1)
 sysctl(r, "net.ipv6.conf.all.forwarding", 1)
 expect.eq(r.conntrack, [])
 expect.matches(r.conntrack, "nothing is tracked: ")
+conntrack_on(a)
+conntrack_on(a)
+expect.matches(a.conntrack, "no connections: ")
+require.reachable(a, "10.0.0.1")
+expect.eq([str(c).replace(" %d " % c.timeout, " T ") for c in a.conntrack],
+    [" ".join([w for i, w in enumerate(l.split()) if i != 1 and w != "use=1"]).replace(" %s " % l.split()[2], " T ", 1)
+        for l in exec_in(a, "conntrack -L 2>/dev/null").stdout.splitlines()])
 exec_in(r, "nft -f -", input='''
 table ip nat {
   chain post {

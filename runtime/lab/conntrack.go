@@ -15,6 +15,7 @@ import (
 
 	"nsscript/runtime/event"
 	"nsscript/runtime/feature"
+	"nsscript/runtime/firewall"
 )
 
 // Connection is an entry of a namespace's table of tracked connections at one
@@ -290,3 +291,38 @@ func (ns *Namespace) flushConnections() error {
 	}
 	return nil
 }
+
+// TrackConnections makes the namespace track connections from now on, by a table of
+// nftables whose only rule asks for their state. Once is enough.
+func (ns *Namespace) TrackConnections(ctx context.Context) error {
+	if err := ns.check(); err != nil {
+		return err
+	}
+	start := time.Now()
+	err := ns.do(firewall.Track().Apply)
+	if errors.Is(err, unix.EEXIST) { // also of another run
+		ns.tracks = true
+		return nil
+	}
+	table := "inet " + firewall.TrackTable
+	ns.lab.emit(ctx, "nft", ns, start, err, arg("command", "create table "+table), arg("command", "add chain "+table+" track"),
+		arg("command", "add rule "+table+" track "+firewall.TrackRule))
+	if lacking := missing(err, feature.Expression, "ct"); err != nil && lacking != nil {
+		return lacking
+	}
+	if err != nil {
+		return kernelError(err, "", "track connections%s", where(ns))
+	}
+	ns.tracks = true
+	ns.lab.onUndo(func(ctx context.Context) error {
+		start := time.Now()
+		err := ns.do(firewall.Untrack().Apply)
+		ns.lab.emit(ctx, "nft", ns, start, err, arg("command", "delete table "+table))
+		return err
+	})
+	return nil
+}
+
+// Tracks tells whether TrackConnections was called; rules of firewalls and NAT make a
+// namespace track connections too.
+func (ns *Namespace) Tracks() bool { return ns.tracks }

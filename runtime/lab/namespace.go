@@ -47,6 +47,7 @@ type Namespace struct {
 	cgroup     *os.File        // where its programs start; nil without limits
 	resolvConf *string         // what the lab has written to its /etc/resolv.conf; nil for nothing
 	firewall   *Firewall
+	tracks     bool // connections, for TrackConnections
 }
 
 func (ns *Namespace) String() string {
