@@ -49,6 +49,8 @@ func optionType(o *lab.Option) *Type {
 		return tQosMap
 	case lab.ProtoDownReason:
 		return tReason
+	case lab.Token:
+		return tToken
 	case lab.Prefix:
 		return tSubnet
 	case lab.SCI:
@@ -69,6 +71,14 @@ var tPlainAddress = &Type{Name: "an IP address", Good: `"10.0.0.2"`, Convert: fu
 		return ip, nil
 	}
 	return nil, errType
+}}
+
+// tToken is an interface identifier, or False for none.
+var tToken = &Type{Name: "an interface identifier, or False", Good: `"::5"`, Convert: func(c *Call, v starlark.Value) (any, error) {
+	if v == starlark.False {
+		return netip.IPv6Unspecified(), nil
+	}
+	return tPlainAddress.Convert(c, v)
 }}
 
 // tHopsOf is a time to live or type of service, or "inherit".

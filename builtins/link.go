@@ -45,7 +45,7 @@ func (l *Link) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, 
 
 var linkAttrs = []string{"name", "ns", "index", "kind", "mac", "mtu", "up", "carrier", "state", "flags", "peer",
 	"master", "parent", "addrs", "alias", "altnames", "txqueuelen", "group", "numtxqueues", "numrxqueues", "addrgenmode",
-	"broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "protodown_reason", "qdiscs", "stats"}
+	"broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "protodown_reason", "token", "qdiscs", "stats"}
 
 // AttrNames lists the attributes, with those of the link's kind.
 func (l *Link) AttrNames() []string {
@@ -181,7 +181,7 @@ func (l *Link) plain(name string, info *lab.LinkInfo) starlark.Value {
 		return starlark.MakeInt(info.Queues)
 	case "numrxqueues":
 		return starlark.MakeInt(info.RxQueues)
-	case "addrgenmode", "broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "protodown_reason":
+	case "addrgenmode", "broadcast", "gso_max_size", "gso_max_segs", "gro_max_size", "protodown", "protodown_reason", "token":
 		if v := l.env.optionValue(info.Common()[name]); v != nil {
 			return v
 		}
@@ -337,8 +337,10 @@ func changeParams() []Param {
 		keyword("multicast", tBool, "", "carry multicast"),
 		keyword("allmulticast", tBool, "", "receive all groups"),
 	}
-	for _, o := range lab.CommonKind().Options {
-		params = append(params, keyword(o.Name, optionType(o), "", o.Doc))
+	for _, k := range lab.CommonKinds() {
+		for _, o := range k.Options {
+			params = append(params, keyword(o.Name, optionType(o), "", o.Doc))
+		}
 	}
 	return params
 }
@@ -354,9 +356,11 @@ func (c *Call) change() lab.LinkChange {
 			change.Group = &n
 		}
 	}
-	for _, o := range lab.CommonKind().Options {
-		if c.Given(o.Name) {
-			change.Add(lab.CommonKind(), lab.Chosen{Option: o, Given: c.values[c.at(o.Name)]})
+	for _, k := range lab.CommonKinds() {
+		for _, o := range k.Options {
+			if c.Given(o.Name) {
+				change.Add(k, lab.Chosen{Option: o, Given: c.values[c.at(o.Name)]})
+			}
 		}
 	}
 	return change

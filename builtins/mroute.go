@@ -6,14 +6,6 @@ import (
 	"nsscript/runtime/lab"
 )
 
-func (env *Env) mrouteRows(list []*lab.MRoute) *starlark.List {
-	var items []starlark.Value
-	for _, r := range list {
-		items = append(items, env.mroute(r))
-	}
-	return env.lineRows(items)
-}
-
 func (env *Env) mroute(r *lab.MRoute) *Record {
 	var oifs []starlark.Value
 	for _, o := range r.Oifs {

@@ -86,78 +86,75 @@ func (n *Namespace) noLink(name string) error {
 	return &lab.Error{Op: fmt.Sprintf("there is no link %q in %s", name, n.ns), Kind: lab.KindGone, Hint: hint}
 }
 
-var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "mroutes", "maddrs", "sockets", "conntrack", "firewall"}
+var namespaceAttrs = []string{"name", "path", "links", "addrs", "routes", "rules", "neighbors", "nexthops", "mroutes", "maddrs", "fous", "sockets", "conntrack", "firewall"}
 
 // AttrNames lists the attributes.
 func (n *Namespace) AttrNames() []string { return namespaceAttrs }
 
 // Attr asks the kernel.
 func (n *Namespace) Attr(name string) (starlark.Value, error) {
+	env, ns := n.env, n.ns
 	switch name {
 	case "name":
-		return starlark.String(n.ns.String()), nil
+		return starlark.String(ns.String()), nil
 	case "path":
-		return starlark.String(n.ns.Path), nil
+		return starlark.String(ns.Path), nil
 	case "links":
-		n.env.Lab.Settle(n.env.Ctx) // after up(), the kernel needs a moment
-		links, infos, err := n.ns.Links()
+		env.Lab.Settle(env.Ctx) // after up(), the kernel needs a moment
+		links, infos, err := ns.Links()
 		if err != nil {
 			return nil, err
 		}
-		return n.env.linkRows(links, infos), nil
+		return env.linkRows(links, infos), nil
 	case "addrs":
-		n.env.Lab.Settle(n.env.Ctx)
-		addrs, err := n.ns.Addrs(nil)
+		env.Lab.Settle(env.Ctx)
+		addrs, err := ns.Addrs(nil)
 		if err != nil {
 			return nil, err
 		}
-		return n.env.addrRows(n.ns, addrs)
+		return env.addrRows(ns, addrs)
 	case "routes":
-		n.env.Lab.Settle(n.env.Ctx) // those of a link that lost its carrier are marked
-		routes, err := n.ns.Routes(lab.RouteFilter{})
-		if err != nil {
-			return nil, err
-		}
-		return n.env.routeRows(routes), nil
+		env.Lab.Settle(env.Ctx) // those of a link that lost its carrier are marked
+		return listed(lines(env, env.route))(ns.Routes(lab.RouteFilter{}))
 	case "rules":
-		rules, err := n.ns.Rules(0)
-		if err != nil {
-			return nil, err
-		}
-		return n.env.ruleRows(rules), nil
-	case "nexthops":
-		list, err := n.ns.Nexthops()
-		if err != nil {
-			return nil, err
-		}
-		return n.env.nexthopRows(list), nil
-	case "mroutes":
-		list, err := n.ns.MRoutes()
-		if err != nil {
-			return nil, err
-		}
-		return n.env.mrouteRows(list), nil
-	case "maddrs":
-		return n.env.memberships(n.ns, nil)
+		return listed(env.ruleRows)(ns.Rules(0))
 	case "neighbors":
-		list, err := n.ns.Neighbors()
-		if err != nil {
-			return nil, err
-		}
-		return n.env.neighborRows(list), nil
+		return listed(lines(env, env.neighbor))(ns.Neighbors())
+	case "nexthops":
+		return listed(lines(env, env.nexthop))(ns.Nexthops())
+	case "mroutes":
+		return listed(lines(env, env.mroute))(ns.MRoutes())
+	case "maddrs":
+		return env.memberships(ns, nil)
+	case "fous":
+		return listed(lines(env, env.fou))(ns.FOUs())
 	case "sockets":
-		list, err := n.ns.Sockets()
-		return n.env.socketRows(list), err
+		return listed(env.socketRows)(ns.Sockets())
 	case "conntrack":
-		list, err := n.ns.Connections()
-		return n.env.connectionRows(list, n.ns.Tracks()), err
+		list, err := ns.Connections()
+		return env.connectionRows(list, ns.Tracks()), err
 	case "firewall":
-		if fw := n.ns.Firewall(); fw != nil {
-			return &Firewall{fw, n.env}, nil
+		if fw := ns.Firewall(); fw != nil {
+			return &Firewall{fw, env}, nil
 		}
 		return starlark.None, nil
 	}
 	return nil, nil
+}
+
+// listed makes what is read from the kernel a list that prints as a table.
+func listed[T any](rows func([]T) *starlark.List) func([]T, error) (starlark.Value, error) {
+	return func(all []T, err error) (starlark.Value, error) {
+		if err != nil {
+			return nil, err
+		}
+		return rows(all), nil
+	}
+}
+
+// lines are rows of a line each.
+func lines[T any](env *Env, as func(T) *Record) func([]T) *starlark.List {
+	return func(all []T) *starlark.List { return recordRows(env, all, as) }
 }
 
 // MarshalJSON is the namespace with all it has, but for what comes and goes by itself:

@@ -17,14 +17,6 @@ func (env *Env) neighbor(n *lab.Neighbor) *Record {
 		field{"extern_learn", starlark.Bool(n.Learned)}, field{"managed", starlark.Bool(n.Managed)}, field{"proto", starlark.String(lab.RouteProtocolName(n.Proto))})
 }
 
-func (env *Env) neighborRows(list []*lab.Neighbor) *starlark.List {
-	var items []starlark.Value
-	for _, n := range list {
-		items = append(items, env.neighbor(n))
-	}
-	return env.lineRows(items)
-}
-
 func neighborSpecs() []*Spec {
 	return []*Spec{{
 		Name: "neighbor", Family: familyAddrs, Returns: "neighbor", Like: "ip neigh add IP lladdr MAC dev LINK",

@@ -38,14 +38,6 @@ func optionalSeconds(d *time.Duration) starlark.Value {
 	return seconds(*d)
 }
 
-func (env *Env) nexthopRows(list []*lab.Nexthop) *starlark.List {
-	var items []starlark.Value
-	for _, n := range list {
-		items = append(items, env.nexthop(n))
-	}
-	return env.lineRows(items)
-}
-
 var tNexthopID = intType("an id", "1", 1, math.MaxUint32)
 
 // tNexthop is the id of a nexthop object, or what nexthop() returned.

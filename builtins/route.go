@@ -50,14 +50,6 @@ func (env *Env) hop(h nextHop) *Record {
 		field{"onlink", starlark.Bool(h.OnLink)}, field{"encap", h.encapText()}, field{"as_to", labelsText(h.NewDst)}, field{"realms", realmsText(h.Realms)}, field{"flags", strs(h.Flags())})
 }
 
-func (env *Env) routeRows(routes []*lab.Route) *starlark.List {
-	var items []starlark.Value
-	for _, r := range routes {
-		items = append(items, env.route(r))
-	}
-	return env.lineRows(items)
-}
-
 // tHops is a list of hop() values.
 var tHops = &Type{Name: "a list of hop()", Good: `[hop(via="10.0.0.1"), hop(via="10.0.1.1")]`, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	seq, ok := v.(starlark.Sequence)
@@ -109,7 +101,7 @@ func routeSpecs() []*Spec {
 			Fn: func(c *Call) (starlark.Value, error) {
 				list, err := get[*lab.Namespace](c, "ns", nil).Routes(lab.RouteFilter{Table: get(c, "table", 0),
 					Family: get(c, "family", 0), Type: get(c, "type", 0), Cache: get(c, "cache", false)})
-				return c.Env.routeRows(list), err
+				return recordRows(c.Env, list, c.Env.route), err
 			},
 		},
 		{

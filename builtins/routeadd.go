@@ -29,7 +29,7 @@ func (env *Env) route(r *lab.Route) *Record {
 		{"dst", starlark.String(r.DstString())}, {"via", addrText(r.Via)}, {"dev", env.link(r.Dev)},
 		{"metric", number(r.Metric)}, {"table", starlark.MakeInt(r.Table)}, {"type", starlark.String(r.TypeName())},
 		{"proto", starlark.String(r.ProtoName())}, {"scope", scope},
-		{"src", addrText(r.Src)}, {"onlink", starlark.Bool(r.OnLink)},
+		{"src", addrText(r.Src)}, {"src_prefix", text(r.FromString())}, {"onlink", starlark.Bool(r.OnLink)},
 		{"hops", starlark.NewList(hops)}, {"tos", number(r.TOS)}, {"nhid", number(r.Nexthop)}, {"encap", encapText(r.Encap)},
 		{"as_to", labelsText(r.NewDst)}, {"ttl_propagate", propagate}, {"realms", realmsText(r.Realms)}, {"pref", text(r.Pref)},
 		{"expires", expires}, {"locked", strs(r.Metrics.Locked())}, {"congctl", text(r.Metrics.CongCtl)},
@@ -167,6 +167,7 @@ func routeSpec() *Spec {
 		keyword("type", tRouteType, "\"unicast\"", "what happens to packets"), keyword("scope", tScope, "", "as `ip` chooses unless given"),
 		keyword("proto", tRouteProto, "\"boot\"", "who made it, by number or name"),
 		keyword("src", tAddress, "", "the source address that is preferred"),
+		keyword("src_prefix", tDst, "", "only packets from this subnet (IPv6; `ip`'s from)"),
 		keyword("tos", tByte, "", "only packets with this type of service (IPv4)"),
 		keyword("onlink", tBool, "False", "the gateway is on the link although no subnet says so"),
 		keyword("hops", tHops, "", "several next hops (ECMP), made by hop()"),
@@ -260,7 +261,7 @@ func (c *Call) routeTo(ns *lab.Namespace) (*lab.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &lab.Route{Dst: dst, Label: get(c, "dst", routeDst{}).label, Via: via, Dev: get[*lab.Link](c, "dev", nil), Src: src, Metric: get(c, "metric", 0),
+	r := &lab.Route{Dst: dst, Label: get(c, "dst", routeDst{}).label, Via: via, Dev: get[*lab.Link](c, "dev", nil), Src: src, From: get(c, "src_prefix", netip.Prefix{}), Metric: get(c, "metric", 0),
 		Table: get(c, "table", 0), Type: get(c, "type", 0), Scope: get(c, "scope", -1), Proto: get(c, "proto", 0), TOS: get(c, "tos", 0),
 		OnLink: get(c, "onlink", false), Hops: hops, Nexthop: get(c, "nhid", 0),
 		NewDst: get[lab.Labels](c, "as_to", nil), TTLPropagate: pointer[bool](c, "ttl_propagate"), Realms: get(c, "realms", uint32(0)),

@@ -128,6 +128,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(bridgeSpecs, "bridge_port", "bridge_vlan", "fdb", "mdb"),
 		newFamily(bridgeVLANSpecs, "bridge_vlan_global", "vni"),
 		newFamily(wgSpecs, "wireguard", "wg_key", "wg_peer", "wg_set"),
+		newFamily(fouSpecs, "fou"),
 		newFamily(macsecSpecs, "macsec", "macsec_sa", "macsec_rx", "macsec_set"),
 		newFamily(tunSpecs, "tap", "tun"),
 		newFamily(addrSpecs, "addr"),

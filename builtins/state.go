@@ -55,7 +55,7 @@ var stateTables = []struct {
 }{
 	{"links", "link", []string{"name"}, (*stateReader).links},
 	{"addrs", "addr", []string{"cidr", "peer", "link"}, (*stateReader).addrs},
-	{"routes", "route", []string{"dst", "family", "table", "tos", "metric", "type"}, (*stateReader).routes},
+	{"routes", "route", []string{"dst", "src_prefix", "family", "table", "tos", "metric", "type"}, (*stateReader).routes},
 	{"rules", "rule", []string{"priority", "family"}, (*stateReader).rules},
 	{"neighbors", "neighbor", []string{"ip", "dev", "proxy"}, (*stateReader).neighbors},
 	{"nexthops", "nexthop", []string{"id"}, (*stateReader).nexthops},

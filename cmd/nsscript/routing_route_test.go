@@ -41,6 +41,9 @@ var routeCases = []routingCase{
 		`{"pref": "high", "hoplimit": 9, "congctl": "reno", "metric": 5}`},
 	{`route(root, "2001:db8::/32", via="fd00::2", pref="low")`, "-6 route", `{"dst": "2001:db8::/32", "pref": "low", "metric": 1024}`, `{"pref": "low"}`},
 	{`route(root, "2001:db8::/32", via="fd00::2", expires="1000s")`, "-6 route", `{"dst": "2001:db8::/32", "gateway": "fd00::2"}`, `{"via": "fd00::2"}`},
+	{`route(root, "2001:db8::/32", src_prefix="fd01::/64", via="fd00::2")`, "-6 route", `{"dst": "2001:db8::/32", "from": "fd01::/64", "gateway": "fd00::2"}`,
+		`{"src_prefix": "fd01::/64", "src": null}`},
+	{`route(root, "default", src_prefix="fd01::7", via="fd00::2")`, "-6 route", `{"dst": "default", "from": "fd01::7"}`, `{"src_prefix": "fd01::7"}`},
 	{`route(root, "192.0.2.0/24", dev=a, replace=True)`, "route", `{"dst": "192.0.2.0/24", "dev": "a", "scope": "link"}`, `{"scope": "link"}`},
 
 	// Encapsulations, in the words of `ip route`.
@@ -66,6 +69,7 @@ var routeCases = []routingCase{
 	{`route(root, "2001:db8::1", dev=a, encap="seg6local action End count")`, "-6 route", `{"encap": "seg6local", "action": "End"}`, `{"encap": "seg6local action End count"}`},
 	{`route(root, "2001:db8::1", dev=a, encap="seg6local action End flavors next-csid lblen 48 nflen 16")`, "-6 route",
 		`{"encap": "seg6local", "action": "End", "flavors": ["next-csid"], "lblen": 48, "nflen": 16}`, `{"encap": "seg6local action End flavors next-csid lblen 48 nflen 16"}`},
+	{`route(root, "2001:db8::1", dev=a, encap="seg6local action End flavors psp")`, "-6 route", `{"action": "End", "flavors": ["psp"]}`, `{"encap": "seg6local action End flavors psp"}`},
 	{`route(root, "2001:db8::1", dev=a, encap="seg6local action End.X nh6 fd00::9")`, "-6 route", `{"action": "End.X", "nh6": "fd00::9"}`, `{"encap": "seg6local action End.X nh6 fd00::9"}`},
 	{`route(root, "2001:db8::1", dev=a, encap="seg6local action End.T table 77")`, "-6 route", `{"action": "End.T", "table": "77"}`, `{"encap": "seg6local action End.T table 77"}`},
 	{`route(root, "2001:db8::1", dev=a, encap="seg6local action End.DX2 oif c")`, "-6 route", `{"action": "End.DX2", "oif": "c"}`, `{"encap": "seg6local action End.DX2 oif c"}`},

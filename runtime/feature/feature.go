@@ -138,6 +138,8 @@ var programs = []Program{
 	{"socat", "socat", "sockets of every kind"},
 	{"iperf3", "iperf3", "throughput between programs"},
 	{"dnsmasq", "dnsmasq-base", "a DHCP and DNS server"},
+	{"udhcpc", "udhcpc", "a DHCP client"},
+	{"nginx", "nginx-light", "a web server"},
 	{"radvd", "radvd", "router advertisements"},
 	{"zebra", "frr", "FRR's routing daemons"},
 	{"vtysh", "frr", "the shell of FRR"},

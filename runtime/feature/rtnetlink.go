@@ -93,6 +93,15 @@ func (p *prober) multipath(*Feature) error {
 	return refused(p.ask(unix.NETLINK_ROUTE, newRoute(nl.NewRtAttr(unix.RTA_MULTIPATH, hop))), unix.EINVAL)
 }
 
+// subtrees asks for a route of IPv6 for packets from lo's address, which is down.
+func (p *prober) subtrees(*Feature) error {
+	msg := nl.RtMsg{}
+	msg.Family, msg.Src_len, msg.Type, msg.Table, msg.Protocol = unix.AF_INET6, 128, unix.RTN_UNICAST, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC
+	src := nl.NewRtAttr(unix.RTA_SRC, append(make([]byte, 15), 1))
+	oif := nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(loopback))
+	return refused(p.ask(unix.NETLINK_ROUTE, message(unix.RTM_NEWROUTE, createFlags, msg.Serialize(), src, oif)), unix.EINVAL, unix.EOPNOTSUPP, unix.EAFNOSUPPORT)
+}
+
 // encapTypes are LWTUNNEL_ENCAP_* of include/uapi/linux/lwtunnel.h.
 var encapTypes = map[string]uint16{"mpls": 1, "ip": 2, "ila": 3, "ip6": 4, "seg6": 5, "bpf": 6, "seg6local": 7, "rpl": 8, "ioam6": 9, "xfrm": 10}
 
@@ -212,4 +221,12 @@ func (p *prober) diag(f *Feature) error {
 		head[0], size = unix.AF_PACKET, 20 // struct packet_diag_req
 	}
 	return refused(p.ask(unix.NETLINK_SOCK_DIAG, message(byFamily, dumpFlags, append(head, make([]byte, size-4)...))), unix.ENOENT)
+}
+
+// generic is the probe of a family of generic netlink.
+func generic(family string) func(*prober, *Feature) error {
+	return func(p *prober, _ *Feature) error {
+		name := nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(family))
+		return refused(p.ask(unix.NETLINK_GENERIC, message(unix.GENL_ID_CTRL, 0, []byte{unix.CTRL_CMD_GETFAMILY, 1, 0, 0}, name)), unix.ENOENT)
+	}
 }

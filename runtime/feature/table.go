@@ -39,6 +39,8 @@ func makeTable() []*Feature {
 	add(Routing, file("/proc/thread-self/net/ip6_mr_vif"), [3]string{"multicast routing of IPv6", "IPV6_MROUTE", ""})
 	add(Routing, file("/proc/sys/net/mpls/platform_labels"), [3]string{"MPLS", "MPLS_ROUTING", "mpls_router"})
 	add(Routing, file("/proc/sys/net/ipv6/conf/lo/seg6_require_hmac"), [3]string{"HMAC of SRv6", "IPV6_SEG6_HMAC", ""})
+	add(Routing, (*prober).subtrees, [3]string{"routes of IPv6 by source", "IPV6_SUBTREES", ""})
+	add(Routing, generic("fou"), [3]string{"foo over UDP", "NET_FOU", "fou"})
 	add(Encap, (*prober).encap, encaps...)
 	add(Qdisc, (*prober).qdisc, qdiscs...)
 	add(Filter, (*prober).filter, filters...)

@@ -68,6 +68,8 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 	"macsec add": macsecChange, "macsec set": macsecChange, "macsec del": macsecChange,
 	"tuntap add": tuntapAdd,
 
+	"fou add": fouChange, "fou delete": fouChange,
+
 	"maddr add":    maddrChange,
 	"maddr delete": maddrChange,
 }

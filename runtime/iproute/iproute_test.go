@@ -251,6 +251,11 @@ var rendered = []struct {
 		"ip -n A macsec add ms8 tx sa 1 pn 5 off key 01000000000000000000000000000000 000102030405060708090a0b0c0d0e0f", ""},
 	{ev("macsec add", "A", "dev=ms8", "rx", "sci=0200000000010001"), "ip -n A macsec add ms8 rx sci 0200000000010001", ""},
 	{ev("macsec set", "A", "dev=ms8", "rx", "sci=0200000000010001", "off"), "ip -n A macsec set ms8 rx sci 0200000000010001 off", ""},
+	{ev("fou add", "A", "family=inet", "port=5555", "ipproto=4"), "ip -n A fou add port 5555 ipproto 4", ""},
+	{ev("fou add", "A", "family=inet6", "port=5556", "local=fd00::1", "gue"), "ip -n A -6 fou add port 5556 local fd00::1 gue", ""},
+	{ev("fou delete", "A", "family=inet6", "port=5556", "local=fd00::1"), "ip -n A -6 fou del port 5556 local fd00::1", ""},
+	{ev("link set", "A", "dev=veth0", "option token=::5"), "ip -n A token set ::5 dev veth0", ""},
+	{ev("link set", "A", "dev=veth0", "option token=::"), "ip -n A token del dev veth0", ""},
 	{ev("macsec del", "A", "dev=ms8", "tx", "sa=1"), "ip -n A macsec del ms8 tx sa 1", ""},
 
 	{

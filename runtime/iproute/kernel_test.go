@@ -104,7 +104,7 @@ func sh(line string) (string, error) {
 }
 
 // optional are parts of commands that not every kernel can do.
-var optional = []string{"vlan_filtering", "type vlan", "bridge -n A vlan", "type wireguard", "wg set", "type macsec", "A macsec"}
+var optional = []string{"vlan_filtering", "type vlan", "bridge -n A vlan", "type wireguard", "wg set", "type macsec", "A macsec", " fou "}
 
 // TestKernel runs every command of the table, in its order, and looks at the
 // result with `ip` itself.
@@ -153,7 +153,7 @@ func build(t *testing.T, line string) {
 	}
 	for _, o := range optional {
 		unsupported := strings.Contains(out, "not supported") || strings.Contains(out, "Unknown device type") ||
-			strings.Contains(line, "A macsec") && strings.Contains(out, "No such file") // of generic netlink
+			(strings.Contains(line, "A macsec") || strings.Contains(line, " fou ")) && strings.Contains(out, "No such file") // of generic netlink
 		if strings.Contains(line, o) && unsupported {
 			t.Run("without "+o, func(t *testing.T) { lacking(t, o, "this kernel cannot "+line) })
 			return

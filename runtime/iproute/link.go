@@ -97,7 +97,15 @@ func birth(e event.Event, prefix string, exact bool) []string {
 	return w
 }
 
+// linkSet is `ip token` for the one property that has a command of its own.
 func linkSet(e event.Event, _ bool) []command {
+	switch token := e.Get("option token"); token {
+	case "":
+	case "::":
+		return one(ip(e, "token", "del", "dev", e.Get("dev")))
+	default:
+		return one(ip(e, "token", "set", token, "dev", e.Get("dev")))
+	}
 	w := append(ip(e, "link", "set"), device(e.Get("dev"), "dev")...)
 	args := without(e.Args, "dev")
 	for i, a := range args { // those of a kind

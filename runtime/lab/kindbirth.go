@@ -434,6 +434,11 @@ func (b *birth) failed(err error) error {
 	if detail := s.blame(err); detail != "" && !first {
 		return kernelError(err, "", "make %s %s with %s", k.Name, s.Name, detail)
 	}
+	if encap := (chosen{options: b.options}).given("encap"); errors.Is(err, unix.EINVAL) && (encap == "fou" || encap == "gue") {
+		if e := missing(err, feature.Routing, "foo over UDP"); e != nil {
+			return e
+		}
+	}
 	hint := mtuHint(err, s.MTU)
 	if errors.Is(err, unix.ELOOP) {
 		hint = "a bridge cannot be a port of another bridge"

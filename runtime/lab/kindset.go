@@ -249,6 +249,8 @@ func (k *Link) optionError(err error, kind *Kind, options []Chosen) error {
 	switch {
 	case errors.Is(err, unix.ENOTEMPTY):
 		hint = "take its ports off first: set_link(port, master=False)"
+	case errors.Is(err, unix.EINVAL) && kind == tokenKind():
+		hint = "it is for a link that takes routers' advertisements: no lo, no sysctl forwarding without accept_ra=2"
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EPERM) && kind.Name == "bond":
 		hint = "down(link) first"
 	case errors.Is(err, unix.EOPNOTSUPP):

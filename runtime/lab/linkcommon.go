@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"maps"
 	"math"
 	"strconv"
 	"sync"
@@ -25,11 +26,11 @@ var commonKind = sync.OnceValue(func() *Kind {
 	}}
 })
 
-// CommonKind has the options that links of every kind have.
-func CommonKind() *Kind { return commonKind() }
+// CommonKinds have the options that links of every kind have.
+func CommonKinds() []*Kind { return []*Kind{commonKind(), tokenKind()} }
 
 // isCommon tells whether a kind's options are attributes of the link itself.
-func (k *Kind) isCommon() bool { return k == commonKind() }
+func (k *Kind) isCommon() bool { return k == commonKind() || k == tokenKind() }
 
 // addrGenModes are in the kernel's order (enum in6_addr_gen_mode).
 var addrGenModes = Word{Size: 1, Words: []string{"eui64", "none", "stable_secret", "random"}}
@@ -161,4 +162,10 @@ func (k *Link) finish(ctx context.Context, s *LinkSpec, up bool) error {
 }
 
 // Common are the values of the options that links of every kind have.
-func (i *LinkInfo) Common() map[string]any { return commonKind().read(i.all) }
+func (i *LinkInfo) Common() map[string]any {
+	values := map[string]any{}
+	for _, k := range CommonKinds() {
+		maps.Copy(values, k.read(i.all))
+	}
+	return values
+}

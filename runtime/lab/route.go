@@ -33,7 +33,8 @@ type Route struct {
 	NewDst       Labels       // the labels that go in its place; none to pop it
 	Via          netip.Addr
 	Dev          *Link
-	Src          netip.Addr // the preferred source
+	Src          netip.Addr   // the preferred source
+	From         netip.Prefix // IPv6: only packets from there (CONFIG_IPV6_SUBTREES)
 	Encap        *Encap
 	Metric       int // the least wins
 	Table        int // 0 is the main table when a route is made
@@ -193,6 +194,11 @@ func (r *Route) refused(err error) error {
 			return e
 		}
 	}
+	if r.From.Bits() > 0 && errors.Is(err, unix.EINVAL) {
+		if e := missing(err, feature.Routing, "routes of IPv6 by source"); e != nil {
+			return e
+		}
+	}
 	return kernelError(err, r.hint(err), "add route %s%s", r, where(r.NS))
 }
 
@@ -230,6 +236,8 @@ func (r *Route) check(ns *Namespace) error {
 		return Usage("", "route to %s: pref= is of IPv6", r.DstString())
 	case r.Expires != 0 && !six:
 		return Usage("", "route to %s: expires= is of IPv6", r.DstString())
+	case r.From.IsValid() && (!six || !r.From.Addr().Is6()):
+		return Usage("a rule() chooses by source, too", "route to %s: src_prefix= is of IPv6", r.DstString())
 	case r.TOS != 0 && !four:
 		return Usage("", "route to %s: tos= is of IPv4", r.DstString())
 	case r.Realms != 0 && !four:

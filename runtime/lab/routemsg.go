@@ -39,7 +39,7 @@ func (r *Route) message(kind, flags int) *nl.NetlinkRequest {
 	msg := &nl.RtMsg{}
 	msg.Family = uint8(r.family())
 	msg.Tos, msg.Protocol, msg.Scope, msg.Type = uint8(r.TOS), uint8(r.Proto), uint8(r.Scope), uint8(r.Type)
-	msg.Dst_len = uint8(max(r.Dst.Bits(), 0))
+	msg.Dst_len, msg.Src_len = uint8(max(r.Dst.Bits(), 0)), uint8(max(r.From.Bits(), 0))
 	if r.Label != nil {
 		msg.Dst_len = mplsLabelBits
 	}
@@ -75,6 +75,9 @@ func (r *Route) attributes(kind int) (b []byte) {
 		add(unix.RTA_DST, r.Label.stack())
 	case r.Dst.Bits() > 0:
 		add(unix.RTA_DST, r.Dst.Masked().Addr().AsSlice())
+	}
+	if r.From.Bits() > 0 {
+		add(unix.RTA_SRC, r.From.Masked().Addr().AsSlice())
 	}
 	if r.Nexthop != 0 {
 		number(rtaNHID, r.Nexthop)
@@ -175,6 +178,9 @@ func (ns *Namespace) parseRoute(body []byte) (*Route, bool) {
 		r.Redirected = r.Cloned && m.Flags&rtcfRedirected != 0
 	case unix.AF_INET6:
 		r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), int(m.Dst_len))
+		if m.Src_len > 0 && !r.Cloned {
+			r.From = netip.PrefixFrom(netip.IPv6Unspecified(), int(m.Src_len))
+		}
 	case unix.AF_MPLS:
 		r.Label = Labels{0}
 	default:
@@ -201,6 +207,10 @@ func (ns *Namespace) routeAttribute(r *Route, kind int, v []byte) {
 			r.Label = parseStack(v)
 		} else if ip, ok := netip.AddrFromSlice(v); ok {
 			r.Dst = netip.PrefixFrom(ip, r.Dst.Bits())
+		}
+	case unix.RTA_SRC:
+		if ip, ok := netip.AddrFromSlice(v); ok && r.From.IsValid() {
+			r.From = netip.PrefixFrom(ip, r.From.Bits())
 		}
 	case unix.RTA_GATEWAY, unix.RTA_VIA:
 		r.Via = gateway(kind, v)

@@ -25,9 +25,24 @@ func (r *Route) DstString() string {
 	return r.Dst.String()
 }
 
+// FromString is the subnet of the packets that the route is for, as `ip` writes it; ""
+// for all.
+func (r *Route) FromString() string {
+	if r.From.IsSingleIP() {
+		return r.From.Addr().String()
+	}
+	if r.From.IsValid() {
+		return r.From.String()
+	}
+	return ""
+}
+
 // words calls add with the arguments of `ip route add` that come after what says
 // where to.
 func (r *Route) words(add func(key, value string)) {
+	if r.From.IsValid() {
+		add("from", r.FromString())
+	}
 	if r.TOS != 0 {
 		add("tos", fmt.Sprintf("%#02x", r.TOS))
 	}

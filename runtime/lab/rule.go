@@ -482,10 +482,12 @@ func parsePorts(v []byte) Ports {
 
 // ipProtocols are those that rules and route lookups name.
 var ipProtocols = map[string]int{"icmp": unix.IPPROTO_ICMP, "tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP,
-	"ipv6-icmp": unix.IPPROTO_ICMPV6, "sctp": unix.IPPROTO_SCTP, "gre": unix.IPPROTO_GRE, "esp": unix.IPPROTO_ESP, "ah": unix.IPPROTO_AH}
+	"ipv6-icmp": unix.IPPROTO_ICMPV6, "sctp": unix.IPPROTO_SCTP, "gre": unix.IPPROTO_GRE, "esp": unix.IPPROTO_ESP, "ah": unix.IPPROTO_AH,
+	"ipencap": unix.IPPROTO_IPIP, "ipv6": unix.IPPROTO_IPV6, "mpls-in-ip": unix.IPPROTO_MPLS}
 
 // Protocol returns the number of an IP protocol by name or number
-// (/etc/protocols: "tcp", "udp", "icmp", "ipv6-icmp", "sctp", "gre", "esp", "ah").
+// (/etc/protocols: "tcp", "udp", "icmp", "ipv6-icmp", "sctp", "gre", "esp", "ah",
+// "ipencap", "ipv6", "mpls-in-ip").
 func Protocol(name string) (int, error) {
 	if n, ok := ipProtocols[name]; ok {
 		return n, nil

@@ -143,7 +143,7 @@ func (r *Route) key() string {
 	if table == 0 {
 		table = unix.RT_TABLE_MAIN
 	}
-	return fmt.Sprintf("route %v %s %d %d %d", r.NS.id, r.DstString()+strconv.Itoa(r.family()), table, metric, r.TOS)
+	return fmt.Sprintf("route %v %s %d %d %d %v", r.NS.id, r.DstString()+strconv.Itoa(r.family()), table, metric, r.TOS, r.From)
 }
 
 func (r *Rule) key() string { return fmt.Sprintf("rule %v %d %s", r.NS.id, r.Family, r) }
