@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -26,8 +27,11 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
-// testMain builds the program unless NSSCRIPT_BINARY names one.
+// testMain builds the program unless NSSCRIPT_BINARY names one. Labs wait more than
+// they compute (for links to settle, for replies that do not come), so that several run
+// side by side, whatever the number of processors.
 func testMain(m *testing.M) int {
+	_ = flag.Set("test.parallel", "4")
 	if binary = os.Getenv("NSSCRIPT_BINARY"); binary != "" {
 		return m.Run()
 	}
@@ -45,6 +49,15 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// unlessShort leaves out with -short what proves tests and explanations, which is the
+// same whoever does it.
+func unlessShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short")
+	}
 }
 
 // result is how a program ended.
@@ -84,7 +97,10 @@ func eachExample(t *testing.T, test func(t *testing.T, name string)) {
 		t.Fatalf("no examples: %v", err)
 	}
 	for _, name := range names {
-		t.Run(strings.TrimSuffix(name, ".star"), func(t *testing.T) { test(t, name) })
+		t.Run(strings.TrimSuffix(name, ".star"), func(t *testing.T) {
+			t.Parallel()
+			test(t, name)
+		})
 	}
 }
 
@@ -259,8 +275,9 @@ const witness = `
 def _witness():
     for ns in [root] + namespaces():
         told = {}
-        for words in ("link", "addr", "-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule", "neigh"):
-            told[words] = exec_in(ns, "ip -j -d " + words).stdout
+        for family, words in [("", ["link", "addr", "neigh"]), ("-4", ["route show table all", "rule"]), ("-6", ["route show table all", "rule"])]:
+            said = exec_in(ns, "ip -j -d %s -batch -" % family, input="\n".join(words)).stdout
+            told.update(zip([(family + " " + w).strip() for w in words], said.splitlines()))
         peers = {str(l.index): l.peer.index if l.peer else None for l in ns.links}
         got = {"ip": told, "ns": ns.name, "links": ns.links, "addrs": ns.addrs,
             "routes": ns.routes, "rules": ns.rules, "neighbors": ns.neighbors, "peers": peers}
