@@ -57,6 +57,20 @@ func optionType(o *lab.Option) *Type {
 		return tSCI
 	case lab.SCIPort:
 		return tPort
+	case lab.Rate:
+		return tBitrate
+	case lab.Bytes:
+		return tSize
+	case lab.Share:
+		return tShare
+	case lab.Shares:
+		return listTyped[float64](tShare, "a share or a list of them", `("1%", "25%")`)
+	case lab.Span:
+		return tUnitDuration
+	case lab.Numbers:
+		return listTyped[int](tByte, "a list of numbers", "[0, 1, 2]")
+	case lab.Class:
+		return tClass
 	}
 	return tBool
 }

@@ -126,6 +126,10 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 		qdiscs, err := l.link.Qdiscs()
 		return recordRows(l.env, qdiscs, l.env.qdisc), err
 	}
+	if name == "classes" { // not among AttrNames, since few links have some
+		classes, err := l.link.Classes()
+		return recordRows(l.env, classes, l.env.qdisc), err
+	}
 	if name == "state" || name == "flags" || name == "carrier" {
 		l.env.Lab.Settle(l.env.Ctx) // after up(), the kernel needs a moment
 	}

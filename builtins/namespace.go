@@ -310,6 +310,8 @@ func (c *Call) delete(v starlark.Value) error {
 		return v.fw.Delete(c.Ctx)
 	case *FirewallRule:
 		return v.rule.Delete(c.Ctx)
+	case *Shaping:
+		return v.shaping.Undo(c.Ctx)
 	case *Record:
 		if o, ok := v.object.(interface{ Delete(context.Context) error }); ok {
 			return o.Delete(c.Ctx)

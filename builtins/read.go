@@ -8,30 +8,6 @@ import (
 	"nsscript/runtime/lab"
 )
 
-// qdisc is a queueing discipline.
-func (env *Env) qdisc(q *lab.Qdisc) *Record {
-	options := starlark.NewDict(len(q.Options))
-	for _, o := range q.Options {
-		_ = options.SetKey(starlark.String(o.Name), env.qdiscOption(o.Value)) // a string has a hash
-	}
-	return record("qdisc", q.String(), q,
-		field{"kind", starlark.String(q.Kind)}, field{"handle", starlark.String(q.Handle)}, field{"parent", starlark.String(q.Parent)},
-		field{"options", options})
-}
-
-// qdiscOption is an option's value as scripts have it.
-func (env *Env) qdiscOption(v any) starlark.Value {
-	numbers, ok := v.([]int)
-	if !ok {
-		return env.optionValue(v)
-	}
-	list := make([]starlark.Value, len(numbers))
-	for i, n := range numbers {
-		list[i] = starlark.MakeInt(n)
-	}
-	return starlark.NewList(list)
-}
-
 // socketRows are sockets as `ss -tuan` prints them.
 func (env *Env) socketRows(list []*lab.Socket) *starlark.List {
 	var items []starlark.Value

@@ -142,6 +142,8 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(firewallSpecs, "firewall"),
 		newMethods(firewallMethodSpecs, "firewall", firewallMethods),
 		newFamily(conntrackSpecs, "conntrack_on"),
+		newFamily(shapeSpecs, "shape"),
+		newFamily(tcSpecs, "tc.qdisc", "tc.class_"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
 		newFamily(worldSpecs, "write_file"),
 		newFamily(pingSpecs, "ping"),
@@ -172,6 +174,9 @@ var registry = sync.OnceValue(func() []*family {
 	}
 	for i := range kindPages {
 		all = append(all, newFamily(kindPages[i].specs, kindPages[i].kind))
+	}
+	for i := range qdiscPages {
+		all = append(all, newFamily(qdiscPages[i].specs, qdiscPages[i].kind))
 	}
 	return all
 })

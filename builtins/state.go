@@ -15,7 +15,7 @@ func stateSpecs() []*Spec {
 		{
 			Name: "state", Family: familyAddrs, Returns: "state",
 			Doc: "Reads everything of a namespace as one value: links (with the options of their kinds, and those of ports), addrs, routes of all tables, " +
-				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, maddrs that somebody made, mroutes, qdiscs, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
+				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, maddrs that somebody made, mroutes, qdiscs, classes, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
 				"Each is a list of records of plain values. What changes by itself is left out: counters, ages, lifetimes, states of learnt neighbours. " +
 				"Two states of what is the same are equal.",
 			Params:  []Param{required("ns", tNetnsRef, "of which namespace")},
@@ -65,6 +65,7 @@ var stateTables = []struct {
 	{"maddrs", "maddr", []string{"group", "link"}, (*stateReader).maddrs},
 	{"mroutes", "mroute", []string{"src", "dst", "table"}, (*stateReader).mroutes},
 	{"qdiscs", "qdisc", []string{"dev", "parent"}, (*stateReader).qdiscs},
+	{"classes", "class", []string{"dev", "handle"}, (*stateReader).classes},
 	{"sysctls", "sysctl", []string{"key"}, (*stateReader).sysctls},
 }
 
@@ -103,10 +104,12 @@ type stateReader struct {
 	ns    *lab.Namespace
 	all   []*lab.Link
 	infos []*lab.LinkInfo
+	// shaped: some link has a qdisc that the kernel did not give it.
+	shaped bool
 }
 
 // passing are fields that change by themselves.
-var passing = []string{"expires", "timer", "latest_handshake", "rx_bytes", "tx_bytes", "valid", "preferred", "packets", "bytes", "wrong_if", "idle"}
+var passing = []string{"expires", "timer", "latest_handshake", "rx_bytes", "tx_bytes", "valid", "preferred", "packets", "bytes", "wrong_if", "idle", "stats"}
 
 // plain is a record where links and namespaces are their names, so that it stays what
 // it was, and without what changes by itself.
@@ -301,13 +304,38 @@ func (s *stateReader) qdiscs() ([]*Record, error) {
 			return nil, err
 		}
 		for _, q := range list {
-			row := plain(s.env.qdisc(q))
-			row.add("dev", starlark.String(k.Name()))
-			row.text = "dev " + k.Name() + " " + row.text
-			rows = append(rows, row)
+			s.shaped = s.shaped || q.Handle != "0:"
 		}
+		rows = append(rows, s.queued(k, list)...)
 	}
 	return rows, nil
+}
+
+// classes are those that can be made: others come with their qdiscs. Most namespaces
+// have none, and need not be asked link by link.
+func (s *stateReader) classes() ([]*Record, error) {
+	var rows []*Record
+	for _, k := range s.all {
+		if !s.shaped {
+			break
+		}
+		list, err := k.Classes()
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, s.queued(k, slices.DeleteFunc(list, func(q *lab.Qdisc) bool { return q.Options == nil }))...)
+	}
+	return rows, nil
+}
+
+func (s *stateReader) queued(k *lab.Link, list []*lab.Qdisc) (rows []*Record) {
+	for _, q := range list {
+		row := plain(s.env.qdisc(q))
+		row.add("dev", starlark.String(k.Name()))
+		row.text = "dev " + k.Name() + " " + row.text
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // maddrs are the groups that somebody made: what the kernel joins by itself follows

@@ -125,7 +125,10 @@ var tUnitDuration = &Type{Name: "a time with a unit", Good: `"4s"`, Convert: fun
 func toDuration(v starlark.Value) (time.Duration, error) {
 	if s, ok := starlark.AsString(v); ok {
 		d, err := time.ParseDuration(strings.ReplaceAll(s, " ", ""))
-		if err != nil || d < 0 {
+		if err == nil && d < 0 {
+			return 0, fmt.Errorf("%q is less than nothing: a time is from 0 on", s)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("%q is no time", s)
 		}
 		return d, nil

@@ -69,6 +69,9 @@ var renderers = map[string]func(e event.Event, exact bool) []command{
 	"tuntap add": tuntapAdd,
 
 	"fou add": fouChange, "fou delete": fouChange,
+	"qdisc add": tc, "qdisc replace": tc, "qdisc delete": tc,
+	"class add": tc, "class replace": tc, "class delete": tc,
+	"filter add": tc, "filter replace": tc, "filter delete": tc,
 
 	"maddr add":    maddrChange,
 	"maddr delete": maddrChange,

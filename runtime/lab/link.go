@@ -29,6 +29,8 @@ type Link struct {
 	runs  int              // how many programs had run then
 	tun   *tunFile         // the other end, where the lab has it
 	noARP bool             // as last seen: it resolves no addresses, as many tunnels
+	// queued are the qdiscs and classes that the lab has given it, by handle.
+	queued map[uint32]tcNode
 }
 
 // Name is the link's name as the lab knows it, without asking the kernel.

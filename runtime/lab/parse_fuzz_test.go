@@ -62,11 +62,16 @@ func FuzzParse(f *testing.F) {
 		if e, ok := parseConnection(body); ok {
 			_ = e.String()
 		}
-		if q, _, ok := parseQdisc(body); ok {
-			_ = q.String()
+		for _, class := range []bool{false, true} {
+			if q, _, ok := parseQdisc(body, class); ok {
+				_ = q.String()
+			}
 		}
-		for _, decode := range qdiscDecoders {
-			decode(body)
+		for _, kind := range qdiscKinds() {
+			kind.read(body)
+			if kind.Classes != nil {
+				kind.Classes.read(body)
+			}
 		}
 		portOptions(body)
 		for _, flags := range []uint16{0, unix.NLM_F_ACK_TLVS, unix.NLM_F_ACK_TLVS | unix.NLM_F_CAPPED} {

@@ -2,6 +2,7 @@ package examples_test
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,15 @@ done
 if command -v nft >/dev/null; then
 	echo "== nft"
 	echo "[$(nft -j list ruleset)]"
+fi
+if command -v tc >/dev/null; then
+	echo "== tc"
+	tc -d qdisc | sort
+	for l in $(ip -o link | sed 's/^[0-9]*: //;s/[@:].*//'); do
+		tc -d class show dev $l
+		tc -d filter show dev $l
+		for place in ingress egress; do tc -d filter show dev $l $place; done
+	done
 fi
 echo "== sysctl"
 cd /proc/sys && grep -rs '' net | sort
@@ -118,7 +128,7 @@ func TestExplainedBuiltins(t *testing.T) {
 	needs(t, "util-linux", "unshare", "mount")
 	for _, s := range builtins.Specs() {
 		switch s.Family {
-		case "Namespaces and processes", "Links", "Addresses, routes, neighbours", "Probes", "Firewall and NAT":
+		case "Namespaces and processes", "Links", "Addresses, routes, neighbours", "Probes", "Firewall and NAT", "Shaping and faults":
 		default:
 			continue
 		}
@@ -245,6 +255,8 @@ func explained(t *testing.T, script string) {
 		case advertised && (strings.HasSuffix(what, "ip -6") || strings.HasSuffix(what, "sysctl")):
 		case !ok:
 			t.Errorf("only nsscript has %s", what)
+		case strings.HasSuffix(what, ": tc"):
+			same(t, what, disciplines(text), disciplines(other))
 		case strings.HasSuffix(what, "sysctl"):
 			same(t, what, settings(text), settings(other))
 		default:
@@ -329,6 +341,21 @@ func entries(t *testing.T, what, text string) []object {
 			o["addr_info"] = slices.DeleteFunc(list, func(a any) bool { return a.(object)["dynamic"] == true })
 		}
 		out = append(out, strip(o).(object))
+	}
+	return out
+}
+
+// inherentQueueing are numbers of objects that depend on what was made before, and what
+// is counted.
+var inherentQueueing = regexp.MustCompile(`refcnt \d+|\bid \d+ tag \w+|\bjited\b|direct_packets_stat \w+|installed \d+ sec|used \d+ sec|firstused \d+ sec`)
+
+// disciplines are the lines of tc's part.
+func disciplines(text string) []object {
+	var out []object
+	for line := range strings.Lines(text) {
+		if line = strings.Join(strings.Fields(inherentQueueing.ReplaceAllString(line, "")), " "); line != "" {
+			out = append(out, object{"line": line})
+		}
 	}
 	return out
 }

@@ -1,0 +1,345 @@
+package lab
+
+import (
+	"math"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+)
+
+// The kinds that share a link among flows, or keep its queue short. Numbers of their
+// attributes are in include/uapi/linux/pkt_sched.h.
+
+// micros is a time that the kernel counts in microseconds.
+var micros = Span{Unit: time.Microsecond}
+
+func packets() Number { return Number{Size: 4, Min: 1, Max: math.MaxInt32} }
+
+// eitherWord is a truth value whose words stand alone.
+func eitherWord(size int, off, on string) Switch { return Switch{size, [2]string{off, on}, true} }
+
+func fqCodelKind() *QdiscKind {
+	return &QdiscKind{Name: "fq_codel", Options: []*Option{
+		{Name: "limit", Doc: "how many packets wait at most, 10240 unless given", attr: 2, Value: packets()},
+		{Name: "flows", Doc: "among how many queues flows are spread, 1024 unless given", attr: 5, Value: Number{Size: 4, Min: 1, Max: 65536}},
+		{Name: "target", Doc: "how long packets may wait for good, 5 ms unless given", attr: 1, Value: micros},
+		{Name: "interval", Doc: "for how long they may wait longer, 100 ms unless given", attr: 3, Value: micros},
+		{Name: "quantum", Doc: "bytes that a queue sends before the next has its turn", attr: 6, Value: Bytes{1, math.MaxInt32}},
+		{Name: "ecn", Doc: "mark packets instead of dropping them, where they understand that; so it is unless given", attr: 4, Value: eitherWord(4, "noecn", "ecn")},
+		{Name: "ce_threshold", Doc: "mark packets that have waited longer", attr: 7, Value: micros},
+		{Name: "memory_limit", Doc: "how much memory packets take at most, 32 MiB unless given", attr: 9, Value: Bytes{1, math.MaxInt32}},
+		{Name: "drop_batch", Doc: "how many packets are dropped at once when the limit is met, 64 unless given", attr: 8, Value: packets()},
+	}}
+}
+
+func codelKind() *QdiscKind {
+	return &QdiscKind{Name: "codel", Options: []*Option{
+		{Name: "limit", Doc: "how many packets wait at most", attr: 2, Value: packets()},
+		{Name: "target", Doc: "how long packets may wait for good", attr: 1, Value: micros},
+		{Name: "interval", Doc: "for how long they may wait longer", attr: 3, Value: micros},
+		{Name: "ecn", Doc: "mark packets instead of dropping them", attr: 4, Value: eitherWord(4, "noecn", "ecn")},
+		{Name: "ce_threshold", Doc: "mark packets that have waited longer", attr: 5, Value: micros},
+	}}
+}
+
+func pieKind() *QdiscKind {
+	return &QdiscKind{Name: "pie", Options: []*Option{
+		{Name: "limit", Doc: "how many packets wait at most", attr: 2, Value: packets()},
+		{Name: "target", Doc: "how long packets may wait for good", attr: 1, Value: micros},
+		{Name: "tupdate", Doc: "how often the chance of a drop is reckoned anew", attr: 3, Value: micros},
+		{Name: "alpha", Doc: "how much the wait changes it", attr: 4, Value: Number{Size: 4, Max: 32}},
+		{Name: "beta", Doc: "how much the change of the wait does", attr: 5, Value: Number{Size: 4, Max: 32}},
+		{Name: "ecn", Doc: "mark packets instead of dropping them", attr: 6, Value: eitherWord(4, "noecn", "ecn")},
+		{Name: "bytemode", Doc: "long packets are dropped more often", attr: 7, Value: eitherWord(4, "nobytemode", "bytemode")},
+	}}
+}
+
+func fqKind() *QdiscKind {
+	return &QdiscKind{Name: "fq", Options: []*Option{
+		{Name: "limit", Doc: "how many packets wait at most, 10000 unless given", attr: 1, Value: packets()},
+		{Name: "flow_limit", Doc: "of one flow, 100 unless given", attr: 2, Value: packets()},
+		{Name: "quantum", Doc: "bytes that a flow sends before the next has its turn", attr: 3, Value: Bytes{1, 1 << 20}},
+		{Name: "initial_quantum", Doc: "bytes that a new flow sends first", attr: 4, Value: Bytes{1, math.MaxInt32}},
+		{Name: "maxrate", Doc: "the most that one flow sends", attr: 7, Value: Rate{4}},
+		{Name: "pacing", Doc: "send packets when their sender's pacing wants it; so it is unless given", attr: 5, Value: eitherWord(4, "nopacing", "pacing")},
+		{Name: "refill_delay", Doc: "after how long without a packet a flow is new again", attr: 9, Value: micros},
+		{Name: "orphan_mask", Doc: "among how many queues packets without a socket are spread, less 1", attr: 10, Value: Number{Size: 4, Max: math.MaxUint32}},
+		{Name: "low_rate_threshold", Doc: "flows of at most that rate are not held back in batches", attr: 11, Value: Rate{4}},
+		{Name: "ce_threshold", Doc: "mark packets that have waited longer", attr: 12, Value: micros},
+		{Name: "timer_slack", Doc: "by how much a timer may be late", attr: 13, Value: Span{Unit: 1}},
+		{Name: "horizon", Doc: "how far ahead a sender may ask for a packet to be sent", attr: 14, Value: micros},
+		{Name: "horizon_drop", Doc: "drop packets beyond it, or else send them at it", attr: 15, Value: eitherWord(1, "horizon_cap", "horizon_drop")},
+	}}
+}
+
+func cakeKind() *QdiscKind {
+	diffserv := Word{Size: 4, Words: []string{"diffserv3", "diffserv4", "diffserv8", "besteffort", "precedence"}, bare: true}
+	flows := Word{Size: 4, Words: []string{"flowblind", "srchost", "dsthost", "hosts", "flows", "dual-srchost", "dual-dsthost", "triple-isolate"}, bare: true}
+	return &QdiscKind{Name: "cake", encode: encodeCake, Options: []*Option{
+		{Name: "bandwidth", Doc: "how fast packets leave; as fast as they can unless given", attr: 2, Value: Rate{8}},
+		{Name: "diffserv", Doc: "into which tins the DSCP sorts packets", attr: 3, Value: diffserv},
+		{Name: "isolate", Doc: "whom the bandwidth is shared among", attr: 5, Value: flows},
+		{Name: "rtt", Doc: "the round-trip time that flows are expected to have, 100 ms unless given", attr: 7, Value: micros},
+		{Name: "nat", Doc: "look through NAT at whose packets those are", attr: 11, Value: eitherWord(4, "nonat", "nat")},
+		{Name: "wash", Doc: "clear the DSCP", attr: 13, Value: eitherWord(4, "nowash", "wash")},
+		{Name: "split_gso", Doc: "take long packets of offloads apart", attr: 17, Value: eitherWord(4, "no-split-gso", "split-gso")},
+		{Name: "ack_filter", Doc: "drop ACKs of TCP that later ones make needless", attr: 16, Value: Word{Size: 4, Words: []string{"no-ack-filter", "ack-filter", "ack-filter-aggressive"}, bare: true}},
+		{Name: "ingress", Doc: "count what is dropped, too: the link is behind", attr: 15, Value: eitherWord(4, "egress", "ingress")},
+		{Name: "autorate_ingress", Doc: "find the bandwidth out", attr: 9, Value: eitherWord(4, "", "autorate-ingress")},
+		{Name: "atm", Doc: "how the line frames packets: noatm, atm or ptm", attr: 4, Value: Word{Size: 4, Words: []string{"noatm", "atm", "ptm"}, bare: true}},
+		{Name: "overhead", Doc: "bytes that each packet counts for in addition, or fewer", attr: 6, Value: Number{Size: 4, Min: -64, Max: 256}},
+		{Name: "mpu", Doc: "the least number of bytes that a packet counts for", attr: 14, Value: Number{Size: 4, Max: 256}},
+		{Name: "memlimit", Doc: "how much memory packets take at most", attr: 10, Value: Bytes{1, math.MaxInt32}},
+		{Name: "fwmark", Doc: "the bits of the mark that choose a tin", attr: 18, Value: Number{Size: 4, Max: math.MaxUint32}},
+	}}
+}
+
+// encodeCake adds, as tc does, the time that packets may wait for good to rtt.
+func encodeCake(c chosen) []byte {
+	var list []*nl.RtAttr
+	for _, o := range c.options {
+		list = append(list, o.Value.attributes(o.attr, o.Given)...)
+		if o.Name == "rtt" {
+			list = append(list, nl.NewRtAttr(8, sized(4, int(max(c.span("rtt").Microseconds()/20, 1))))) // TCA_CAKE_TARGET
+		}
+	}
+	return serialize(list)
+}
+
+// fifoKind is struct tc_fifo_qopt.
+func fifoKind(name string, limit Value) *QdiscKind {
+	return &QdiscKind{Name: name, Options: []*Option{{Name: "limit", Doc: "how much waits at most", Value: limit}},
+		encode: func(c chosen) []byte {
+			if c.given("limit") == nil {
+				return nil
+			}
+			return sized(4, c.number("limit"))
+		},
+		decode: func(b []byte) []QdiscOption { return []QdiscOption{{"limit", int(u32(b))}} }}
+}
+
+func drrKind() *QdiscKind {
+	return &QdiscKind{Name: "drr", Classes: &QdiscKind{Name: "drr", Options: []*Option{
+		{Name: "quantum", Doc: "bytes that the class sends before the next has its turn", attr: 1, Value: Bytes{1, math.MaxInt32}},
+	}}}
+}
+
+// prioKind is struct tc_prio_qopt.
+func prioKind() *QdiscKind {
+	return &QdiscKind{Name: "prio", check: checkPrio, Options: []*Option{
+		{Name: "bands", Doc: "how many classes, 3 unless given; the first is empty before the second has its turn", Value: Number{Size: 4, Min: 2, Max: 16}},
+		{Name: "priomap", Doc: "a list of 16: the band of each priority of a packet", Value: Numbers{16, 15}},
+	}, encode: func(c chosen) []byte {
+		bands, list := prioOf(c)
+		b := sized(4, bands)
+		for _, n := range list {
+			b = append(b, byte(n))
+		}
+		return b
+	}, decode: func(b []byte) []QdiscOption {
+		var bands []int
+		for i := 4; i < len(b) && i < 20; i++ {
+			bands = append(bands, int(b[i]))
+		}
+		return []QdiscOption{{"bands", int(u32(b))}, {"priomap", bands}}
+	}}
+}
+
+func prioOf(c chosen) (bands int, priomap []int) {
+	bands, priomap = 3, []int{1, 2, 2, 2, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1} // prio2band of sch_generic.c
+	if n := c.number("bands"); n > 0 {
+		bands = n
+	}
+	if list, ok := c.given("priomap").([]int); ok {
+		priomap = list
+	}
+	return bands, priomap
+}
+
+func checkPrio(_ *Link, c chosen) error {
+	bands, priomap := prioOf(c)
+	for _, n := range priomap {
+		if n >= bands {
+			return inOption("priomap", Usage("say priomap=", "there is no band %d among %d", n, bands))
+		}
+	}
+	return nil
+}
+
+// sfqKind is struct tc_sfq_qopt_v1, without what makes it RED.
+func sfqKind() *QdiscKind {
+	return &QdiscKind{Name: "sfq", Options: []*Option{
+		{Name: "limit", Doc: "how many packets wait at most, 127 unless given", Value: packets()},
+		{Name: "perturb", Doc: "after how long flows are spread anew, in seconds", Value: Span{Unit: time.Second}},
+		{Name: "quantum", Doc: "bytes that a flow sends before the next has its turn", Value: Bytes{1, math.MaxInt32}},
+		{Name: "flows", Doc: "how many flows there can be, 127 unless given", Value: Number{Size: 4, Min: 1, Max: 65408}},
+		{Name: "divisor", Doc: "among how many places flows are spread: a power of 2", Value: Number{Size: 4, Min: 1, Max: 65536}},
+		{Name: "depth", Doc: "how many packets of one flow wait at most", Value: Number{Size: 4, Min: 1, Max: math.MaxInt32}},
+		{Name: "headdrop", Doc: "drop the oldest packet of a flow, not the latest", Value: eitherWord(4, "", "headdrop")},
+	}, check: func(_ *Link, c chosen) error {
+		if n := c.number("divisor"); n&(n-1) != 0 {
+			return inOption("divisor", Usage("it is a power of 2, up to 65536", "%d is none", n))
+		}
+		return nil
+	}, encode: func(c chosen) []byte {
+		n := func(name string) uint32 { return uint32(c.number(name)) }
+		b := words32(n("quantum"), uint32(c.span("perturb")/time.Second), n("limit"), n("divisor"), n("flows"), n("depth"), uint32(bit(c.on("headdrop"))))
+		return append(b, make([]byte, sizeofSFQ-len(b))...)
+	}, decode: func(b []byte) (options []QdiscOption) {
+		for i, name := range []string{"quantum", "perturb", "limit", "divisor", "flows", "depth"} {
+			switch n := word32(b, i); {
+			case name == "perturb" && n > 0:
+				options = append(options, QdiscOption{name, float64(n)})
+			case n > 0:
+				options = append(options, QdiscOption{name, int(n)})
+			}
+		}
+		if word32(b, 6) != 0 {
+			options = append(options, QdiscOption{"headdrop", true})
+		}
+		return options
+	}}
+}
+
+// sizeofSFQ is that of struct tc_sfq_qopt_v1.
+const sizeofSFQ = 72
+
+// redKind is tc-red(8).
+func redKind() *QdiscKind {
+	return &QdiscKind{Name: "red", check: checkRED, encode: encodeRED, decode: decodeRED, Options: []*Option{
+		{Name: "limit", Doc: "how many bytes wait at most", Required: true, Value: Bytes{1, math.MaxInt32}},
+		{Name: "avpkt", Doc: "how many bytes a packet has on average", Required: true, Value: Bytes{1, 65535}},
+		{Name: "min", Doc: "at so many bytes, on average, packets begin to be marked or dropped: a third of max unless given", Value: Bytes{1, math.MaxInt32}},
+		{Name: "max", Doc: "at so many, all with probability: a quarter of limit unless given", Value: Bytes{1, math.MaxInt32}},
+		{Name: "probability", Doc: "the share of them at max, 2% unless given", Value: Share{}},
+		{Name: "burst", Doc: "how many packets may come at once: (2·min + max) / (3·avpkt) unless given", Value: packets()},
+		{Name: "bandwidth", Doc: "how fast the link is, for the time in which it is idle: 10mbit unless given", Value: Rate{4}},
+		{Name: "ecn", Doc: "mark packets instead of dropping them, where they understand that", Value: eitherWord(1, "", "ecn")},
+		{Name: "harddrop", Doc: "drop packets beyond max also where they could be marked", Value: eitherWord(1, "", "harddrop")},
+		{Name: "adaptive", Doc: "change the probability so that the queue stays between min and max", Value: eitherWord(1, "", "adaptive")},
+		{Name: "nodrop", Doc: "never drop early what cannot be marked", Value: eitherWord(1, "", "nodrop")},
+	}}
+}
+
+// red is what the options of red come to, as tc reckons it.
+type red struct {
+	limit, min, max, avpkt, burst int
+	probability                   float64
+	wlog, plog, scell             int
+	idle                          []byte // by how much the average falls while the link is idle
+}
+
+func redOf(c chosen) (r red, err error) {
+	r = red{limit: c.number("limit"), min: c.number("min"), max: c.number("max"), avpkt: c.number("avpkt"), burst: c.number("burst"), probability: 0.02}
+	if p := c.float("probability"); p > 0 {
+		r.probability = p
+	}
+	if r.max == 0 {
+		if r.max = r.limit / 4; r.min > 0 {
+			r.max = r.min * 3
+		}
+	}
+	if r.min == 0 {
+		r.min = r.max / 3
+	}
+	if r.burst == 0 {
+		r.burst = (2*r.min + r.max) / (3 * r.avpkt)
+	}
+	rate := uint64(10e6 / 8)
+	if f := c.float("bandwidth"); f > 0 {
+		rate = bytesPerSecond(f)
+	}
+	switch {
+	case r.min >= r.max:
+		return r, Usage("leave one of them out", "min %d is not less than max %d", r.min, r.max)
+	case r.max > r.limit:
+		return r, Usage("it is at most limit", "max %d is more than limit %d", r.max, r.limit)
+	}
+	if r.wlog = r.average(); r.wlog < 0 {
+		return r, inOption("burst", Usage("it is more than min / avpkt", "%d packets are too few", r.burst))
+	}
+	for p := r.probability / float64(r.max-r.min); r.plog < 32 && p <= 1; p *= 2 {
+		r.plog++
+	}
+	return r, r.damp(rate)
+}
+
+// average is how slowly the average follows the queue, so that a burst passes
+// (tc_red_eval_ewma); -1 when none does.
+func (r *red) average() int {
+	a := float64(r.burst) + 1 - float64(r.min)/float64(r.avpkt)
+	if a < 1 {
+		return -1
+	}
+	w := 0.5
+	for wlog := 1; wlog < 32; wlog, w = wlog+1, w/2 {
+		if a <= (1-math.Pow(1-w, float64(r.burst)))/w {
+			return wlog
+		}
+	}
+	return -1
+}
+
+// damp makes the table of how the average falls (tc_red_eval_idle_damping).
+func (r *red) damp(rate uint64) error {
+	lw := -math.Log(1-1/float64(int(1)<<r.wlog)) / float64(xmitTime(rate, r.avpkt))
+	most := 31 / lw
+	for r.scell = 0; r.scell < 32 && most/float64(int(1)<<r.scell) >= 512; r.scell++ {
+	}
+	if r.scell == 32 {
+		return inOption("bandwidth", Usage("", "it is too small for packets of %d bytes", r.avpkt))
+	}
+	r.idle = make([]byte, 256)
+	for i := 1; i < 255; i++ {
+		r.idle[i] = byte(min(float64(i<<r.scell)*lw, 31))
+	}
+	r.idle[255] = 31
+	return nil
+}
+
+func checkRED(_ *Link, c chosen) error {
+	_, err := redOf(c)
+	return err
+}
+
+// redFlags are TC_RED_* by option.
+var redFlags = []string{"ecn", "harddrop", "adaptive", "nodrop"}
+
+// encodeRED makes struct tc_red_qopt, the table and what is beside them.
+func encodeRED(c chosen) []byte {
+	r, _ := redOf(c) // which checkRED found well
+	var flags uint32
+	for i, name := range redFlags {
+		if c.on(name) {
+			flags |= 1 << i
+		}
+	}
+	parms := append(words32(uint32(r.limit), uint32(r.min), uint32(r.max)), byte(r.wlog), byte(r.plog), byte(r.scell), byte(flags&7))
+	list := []*nl.RtAttr{nl.NewRtAttr(1, parms), nl.NewRtAttr(2, r.idle), nl.NewRtAttr(3, nl.Uint32Attr(uint32(r.probability*(1<<32))))}
+	if flags > 7 {
+		list = append(list, nl.NewRtAttr(4, words32(flags, 15))) // TCA_RED_FLAGS, a struct nla_bitfield32
+	}
+	return serialize(list)
+}
+
+// decodeRED leaves out what the kernel does not say: avpkt, burst and bandwidth.
+func decodeRED(b []byte) (options []QdiscOption) {
+	var flags uint32
+	for kind, v := range attributes(b) {
+		switch {
+		case kind == 1 && len(v) >= 16:
+			options = append(options, QdiscOption{"limit", int(u32(v))}, QdiscOption{"min", int(u32(v[4:]))}, QdiscOption{"max", int(u32(v[8:]))})
+			flags |= uint32(v[15])
+		case kind == 3:
+			options = append(options, QdiscOption{"probability", float64(u32(v)) / (1 << 32)})
+		case kind == 4:
+			flags |= u32(v)
+		}
+	}
+	for i, name := range redFlags {
+		if flags&(1<<i) != 0 {
+			options = append(options, QdiscOption{name, true})
+		}
+	}
+	return options
+}

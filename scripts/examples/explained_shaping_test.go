@@ -1,0 +1,62 @@
+package examples_test
+
+import "testing"
+
+// everyQdisc gives links every kind of queueing discipline, with options of every sort,
+// changes some in place, takes some back, and has classes and what is below them.
+const everyQdisc = `
+ns = netns("a")
+def link(n): return veth("l%d" % n, "p%d" % n, ns=ns, peer_ns=ns, up=True)[0]
+tbf(link(1), rate="10mbit", burst="20kb", latency="500us", peakrate="20mbit", mtu=1540, overhead=8, linklayer="atm")
+l2 = link(2)
+tbf(l2, rate="40gbit", burst="1mb", limit="3mb", handle="7:")
+tbf(l2, rate="1234568bit", burst=15000, limit=30000)
+l3 = link(3)
+q = htb(l3, default="1:20", r2q=5)
+tc.class_(l3, "htb", parent=q, classid="1:1", rate="100mbit", burst="15kb", cburst="1600b")
+tc.class_(l3, "htb", parent="1:1", classid="1:10", rate="40gbit", ceil="50gbit", quantum=60000, prio=1)
+tc.class_(l3, "htb", parent="1:1", classid="1:20", rate="1mbit", ceil="100mbit", mpu=64, overhead=4)
+tc.class_(l3, "htb", parent="1:1", classid="1:20", rate="2mbit", ceil="100mbit")
+tc.qdisc(l3, "pfifo", parent="1:20", limit=7)
+tc.qdisc(l3, "bfifo", parent="1:10", limit=7000)
+tc.class_(l3, "htb", parent="1:1", classid="1:30", rate="1mbit").undo()
+tbf(l3, rate="1mbit", burst=15000, limit=30000).undo()
+clsact(link(4))
+ingress(link(5))
+shape(link(6), link(7), rate=("1mbit", "2mbit"))
+`
+
+// everyModularQdisc are those that a kernel without modules may lack.
+const everyModularQdisc = `
+l10 = link(10)
+netem(l10, delay="100500ns", jitter="33us", delay_correlation="25%", loss="0.3%", loss_correlation="7%", duplicate="1%", corrupt="0.001%", reorder="25%",
+      reorder_correlation="50%", gap=5, rate="1mbit", rate_overhead=-4, rate_cell=53, rate_cell_overhead=5, limit=99)
+netem(l10, delay="3s", handle="3:")
+netem(link(11), loss_gemodel=["1%", "10%", "70%", "0.1%"], ecn=True)
+netem(link(12), rate="40gbit")
+fq_codel(link(13), limit=100, flows=16, target="4ms", interval="90ms", quantum=300, ecn=False, ce_threshold="1ms", memory_limit="1mb", drop_batch=8)
+fq(link(14), limit=100, flow_limit=7, quantum=3000, initial_quantum=9000, maxrate="10mbit", pacing=False, refill_delay="50ms", orphan_mask=255, low_rate_threshold="1mbit",
+   ce_threshold="1ms", timer_slack="20us", horizon="5s", horizon_drop=False)
+cake(link(15), bandwidth="10mbit", diffserv="diffserv4", isolate="dual-srchost", rtt="50ms", nat=True, wash=True, split_gso=False, ack_filter="ack-filter", ingress=True,
+     atm="ptm", overhead=18, mpu=64, memlimit="2mb", fwmark=15)
+cake(link(16), autorate_ingress=True, diffserv="besteffort")
+prio(link(17), bands=4, priomap=[3, 2, 2, 2, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
+sfq(link(18), limit=64, perturb="10s", quantum=3000, flows=64, divisor=512, depth=32, headdrop=True)
+l19 = link(19)
+red(l19, limit="400kb", avpkt=1000, min=30000, max=90000, burst=55, probability=0.1, bandwidth="10mbit", ecn=True, harddrop=True, adaptive=True)
+netem(l19, delay="1s").undo()
+red(link(20), limit="60kb", avpkt=1000, ecn=True, nodrop=True)
+tc.qdisc(link(21), "codel", limit=100, target="3ms", interval="40ms", ecn=True, ce_threshold="2ms")
+tc.qdisc(link(22), "pie", limit=100, target="20ms", tupdate="30ms", alpha=3, beta=15, ecn=True, bytemode=True)
+l23 = link(23)
+tc.class_(l23, "drr", parent=tc.qdisc(l23, "drr"), classid="1:7", quantum=3000)
+shape(link(24), link(25), delay="10ms", jitter="1ms", loss="1%", rate="1mbit")
+`
+
+// TestExplainedShaping proves them, by what tc says of two labs, each at once.
+func TestExplainedShaping(t *testing.T) {
+	needs(t, "iproute2", "ip", "bridge", "tc")
+	needs(t, "util-linux", "unshare", "mount")
+	explained(t, everyQdisc)
+	explained(t, everyQdisc+everyModularQdisc)
+}
