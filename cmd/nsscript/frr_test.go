@@ -74,8 +74,11 @@ func TestFRR(t *testing.T) {
 		for _, m := range e.mutants {
 			t.Run(e.name+"/"+m[1], func(t *testing.T) {
 				t.Parallel()
+				if testing.Short() {
+					t.Skip("left out by -short")
+				}
 				labtest.Need(t, "root")
-				runs(t, exitCheckFailed, nsscript(t, example(t, e.name, m[0], m[1]), "patience=25s"))
+				runs(t, exitCheckFailed, nsscript(t, example(t, e.name, m[0], m[1]), "patience=8s"))
 			})
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +19,11 @@ import (
 
 // The tests drive the binary as users do, in a private lab of the test binary's
 // own: that outer lab is the machine on which they happen.
-func TestMain(m *testing.M) { labtest.Main(m) }
+func TestMain(m *testing.M) {
+	// Labs wait more than they compute, whatever the number of processors.
+	_ = flag.Set("test.parallel", "4")
+	labtest.Main(m)
+}
 
 // scriptFile writes a script where any user can read it.
 func scriptFile(t testing.TB, text string) string {
