@@ -55,7 +55,7 @@ func builtin(name string, spec func() *Spec, env *Env) *starlark.Builtin {
 		}
 		v, err := c.spec.Fn(c)
 		if err != nil {
-			return nil, c.interrupted(c.named(err))
+			return nil, c.interrupted(lab.Scarce(c.named(err)))
 		}
 		if v == nil {
 			v = starlark.None

@@ -303,9 +303,12 @@ func newCapture(c *Call) (starlark.Value, error) {
 
 func captureMethods() []*Spec {
 	return []*Spec{
-		{Name: "capture.wait", Params: []Param{optional("where", tWhere, "", "which packet"), keyword("timeout", tDuration, "\"5s\"", "at most so long")}},
-		{Name: "capture.stop"},
-		{Name: "capture.save", Params: []Param{required("path", tString, "the file")}},
+		{Name: "capture.wait", Returns: "packet",
+			Doc:    "Returns the first packet, of all since the capture began, that is like where= says; waits for it, and fails when none came in time, with what was seen instead.",
+			Params: []Param{optional("where", tWhere, "", "which packet"), keyword("timeout", tDuration, "\"5s\"", "at most so long")}},
+		{Name: "capture.stop", Doc: "Ends the capture; what it has recorded stays."},
+		{Name: "capture.save", Doc: "Writes the packets as a pcapng file, which Wireshark, tshark and tcpdump read: an interface for each link, with the times of the kernel, and what was dropped.",
+			Params: []Param{required("path", tString, "the file; relative to the script")}},
 	}
 }
 

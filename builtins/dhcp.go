@@ -232,7 +232,8 @@ func (d *dhcpClient) result(c *Call, r probe.DHCPResult) (starlark.Value, error)
 
 // methods are what can be done with a lease.
 func (d *dhcpClient) methods(lease *probe.DHCPLease) []field {
-	renew := &Spec{Name: "dhcp.renew", Params: []Param{keyword("timeout", tDuration, "\"10s\"", "for all of it")}, Fn: func(c *Call) (starlark.Value, error) {
+	renew, release := *dhcpRenew, *dhcpRelease
+	renew.Fn = func(c *Call) (starlark.Value, error) {
 		q := d.request
 		q.Timeout = get(c, "timeout", 10*time.Second)
 		r, err := d.link.RenewLease(c.Ctx, q, lease)
@@ -246,8 +247,8 @@ func (d *dhcpClient) methods(lease *probe.DHCPLease) []field {
 			return nil, err
 		}
 		return d.result(c, r)
-	}}
-	release := &Spec{Name: "dhcp.release", Fn: func(c *Call) (starlark.Value, error) { return nil, d.link.ReleaseLease(c.Ctx, d.request, lease) }}
+	}
+	release.Fn = func(c *Call) (starlark.Value, error) { return nil, d.link.ReleaseLease(c.Ctx, d.request, lease) }
 	return []field{{"renew", renew.builtin(d.env)}, {"release", release.builtin(d.env)}}
 }
 
@@ -305,3 +306,9 @@ func optionDict(o packet.DHCPOptions) starlark.Value {
 	}
 	return d
 }
+
+var (
+	dhcpRenew = &Spec{Name: "dhcp.renew", Returns: "dhcp, as dhcp_client() does", Doc: "Asks the server of the lease for more time; where it refuses, what the lease had put on the link is taken away.",
+		Params: []Param{keyword("timeout", tDuration, "\"10s\"", "for all of it")}}
+	dhcpRelease = &Spec{Name: "dhcp.release", Doc: "Gives the address back to the server, and takes from the link what the lease had put there."}
+)

@@ -64,6 +64,9 @@ func Page(name string) (page, near string) {
 	if page := valuePage(name); page != "" {
 		return page, ""
 	}
+	if m := findMethod(name); m != nil {
+		return m.page(), ""
+	}
 	if slices.Contains(std.Names(), name) {
 		return libraryPage(name), ""
 	}
@@ -138,6 +141,10 @@ func Reference() string {
 		}
 		b.WriteString(s.markdown())
 	}
+	b.WriteString("\n## Methods of values\n\nThose of a firewall stand with it. A server is what tcp_server(), udp_server(), http_server(), dns_server() and dhcp_server() return.\n")
+	for _, s := range methodSpecs() {
+		b.WriteString(s.markdown())
+	}
 	for _, f := range libraryFunctions() {
 		if f.lib != family {
 			family = f.lib
@@ -185,7 +192,7 @@ func valuePage(name string) string {
 	case "link":
 		return attributes(name, linkAttrs)
 	case "process":
-		return attributes(name, (&Process{}).AttrNames())
+		return attributes(name, (&Process{}).AttrNames()) + "\n" + modulePage(name)
 	case "packet":
 		return attributes(name, (&Packet{capture: &lab.Capture{}}).AttrNames()) + layerFields()
 	case "json":
@@ -200,7 +207,7 @@ func valuePage(name string) string {
 // when there are none.
 func modulePage(name string) string {
 	var b strings.Builder
-	for _, s := range Specs() {
+	for _, s := range append(Specs(), methodSpecs()...) {
 		if strings.HasPrefix(s.Name, name+".") {
 			b.WriteString(indexLine(s.Name, s.Doc))
 		}

@@ -108,10 +108,10 @@ var tSignal = &Type{Name: "a signal's name or number", Good: `"HUP"`, Convert: f
 }}
 
 var processMethods = []*Spec{
-	{Name: "process.stop", Params: []Param{optional("timeout", tDuration, "\"2s\"", "from SIGTERM to SIGKILL")}},
-	{Name: "process.wait", Params: []Param{optional("timeout", tDuration, "", "at most so long")}},
-	{Name: "process.lines"},
-	{Name: "process.signal", Params: []Param{required("signal", tSignal, "which")}},
+	{Name: "process.stop", Doc: "Sends SIGTERM to the process's group, and SIGKILL to what has not ended after the timeout.", Params: []Param{optional("timeout", tDuration, "\"2s\"", "from SIGTERM to SIGKILL")}},
+	{Name: "process.wait", Returns: "the exit status; 128 + N after signal N", Doc: "Waits for the end of the process; one that does not end in time is an error, and goes on.", Params: []Param{optional("timeout", tDuration, "", "at most so long")}},
+	{Name: "process.lines", Returns: "a list of strings", Doc: "The lines of the last mebibyte of what it has printed so far, on both streams, without their ends."},
+	{Name: "process.signal", Doc: "Sends a signal to the process's group.", Params: []Param{required("signal", tSignal, "which")}},
 }
 
 var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error){

@@ -44,8 +44,11 @@ func toHost(c *Call, s string) (any, error) {
 // timeout.
 func (c *Call) lookup(name string, from *lab.Namespace, family int) (netip.Addr, error) {
 	const patience = 5 * time.Second // RES_TIMEOUT of resolv.conf(5)
-	began := time.Now()
-	ip, err := from.Lookup(c.Ctx, name, family, get(c, "timeout", patience))
+	began, timeout := time.Now(), patience
+	if c.index("timeout") >= 0 {
+		timeout = get(c, "timeout", patience)
+	}
+	ip, err := from.Lookup(c.Ctx, name, family, timeout)
 	c.looked += time.Since(began)
 	if err == nil && c.Env.Note != nil {
 		c.Env.Note("%s: %s means %s", c.Env.position(c.Thread), name, ip)

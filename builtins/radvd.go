@@ -67,13 +67,16 @@ func (r *Radvd) Attr(name string) (starlark.Value, error) {
 		}
 		return starlark.None, nil
 	case "stop":
-		stop := &Spec{Name: "radvd.stop", Fn: func(c *Call) (starlark.Value, error) {
+		stop := *radvdStop
+		stop.Fn = func(c *Call) (starlark.Value, error) {
 			return nil, c.Env.Lab.StopAdvertising(c.Ctx, r.advertiser, r.link.Name())
-		}}
+		}
 		return stop.builtin(r.env), nil
 	}
 	return nil, nil
 }
+
+var radvdStop = &Spec{Name: "radvd.stop", Doc: "Ends the daemon, which tells the hosts that it is no router any more."}
 
 // MarshalJSON is the daemon with its attributes.
 func (r *Radvd) MarshalJSON() ([]byte, error) { return marshalLive(r) }

@@ -103,7 +103,7 @@ func (s *Server) MarshalJSON() ([]byte, error) { return marshalLive(s) }
 
 type serverMethod struct{ Spec }
 
-var serverStop = serverMethod{Spec{Name: "server.stop"}}
+var serverStop = serverMethod{Spec{Name: "server.stop", Doc: "Ends the server: its port is free when this returns."}}
 
 func (m *serverMethod) bound(s *Server) starlark.Value {
 	own := m.Spec

@@ -69,9 +69,9 @@ func (l *Link) tunNames(info *lab.LinkInfo) []string {
 }
 
 var tunMethods = []*Spec{
-	{Name: "link.read", Params: []Param{keyword("timeout", tDuration, "", "at most so long")}},
-	{Name: "link.write", Params: []Param{required("packet", tFrame, "what the link receives")}},
-	{Name: "link.close"},
+	{Name: "link.read", Returns: "bytes, or None", Doc: "Returns the next packet (tun) or frame (tap) that the link sent; None when there is none in time.", Params: []Param{keyword("timeout", tDuration, "", "at most so long")}},
+	{Name: "link.write", Doc: "Makes the link receive a packet (tun) or a frame (tap).", Params: []Param{required("packet", tFrame, "what the link receives")}},
+	{Name: "link.close", Doc: "Lets go of the link's other end: it loses its carrier, and goes unless it is persistent."},
 }
 
 var tunFn = map[string]func(*Call, *lab.Link) (starlark.Value, error){

@@ -55,7 +55,7 @@ func TestFRR(t *testing.T) {
 	if os.Getenv("NSSCRIPT_KERNEL") != "" {
 		t.Skip("an emulator is too slow for routing daemons with timers of seconds")
 	}
-	labtest.Need(t, "zebra", "vtysh", "unshare", "mount")
+	labtest.Need(t, "zebra", "vtysh")
 	for _, e := range daemonExamples {
 		path := example(t, e.name, "", "")
 		t.Run(e.name+"/root", func(t *testing.T) {

@@ -238,6 +238,8 @@ func (ns *Namespace) execError(err error, s process.Spec, r process.Result) erro
 		e.Hint = "the file is not executable, or not for " + s.User
 	case errors.Is(err, unix.EACCES):
 		e.Hint = "the file is not executable"
+	case errors.Is(err, unix.EAGAIN):
+		e.Hint = ns.processLimit()
 	case errors.Is(err, unix.ENOEXEC):
 		e.Hint = "the file is no program of this machine, and no script whose first line begins with #!"
 	}
