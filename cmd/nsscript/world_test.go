@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -75,13 +77,12 @@ func TestOwnFiles(t *testing.T) {
 		runs(t, exitOK, nsscript(t, scriptFile(t, ownFiles)))
 		untouched(t)
 	})
-	t.Run("nobody", func(t *testing.T) {
-		labtest.Need(t, "nobody")
-		runs(t, exitOK, asNobody(nsscript(t, scriptFile(t, ownFiles))))
-		untouched(t)
-	})
 	t.Run("ordinary", func(t *testing.T) {
 		runs(t, exitOK, asOrdinary(nsscript(t, scriptFile(t, ownFiles))))
+		untouched(t)
+	})
+	t.Run("several ids", func(t *testing.T) {
+		runs(t, exitOK, asSeveral(t, nsscript(t, scriptFile(t, ownFiles))))
 		untouched(t)
 	})
 	for path, text := range before {
@@ -89,4 +90,77 @@ func TestOwnFiles(t *testing.T) {
 			t.Errorf("%s has changed: %v\n%s", path, err, now)
 		}
 	}
+}
+
+// TestEtcNetns: what the machine has in /etc/netns is laid over /etc, on the machine
+// itself as `ip netns exec` does it, and in a private lab; what is laid over a file there
+// is not the machine's.
+func TestEtcNetns(t *testing.T) {
+	if os.Getenv("NSSCRIPT_KERNEL") != "" {
+		t.Skip("which files are laid where is no kernel's business, and emulation is slow")
+	}
+	script := scriptFile(t, `
+blue = netns("blue", files={"/etc/hostname": "mine", "/run/nsscript/x": "y", "/etc/new/dir/file": "z"}, private=["/var/tmp"])
+red = netns("red")
+link, _ = veth("eth0", "eth1", ns=blue, peer_ns=red, addr="10.0.0.1/24", peer_addr="10.0.0.2/24", up=True)
+for run in [lambda cmd: exec_in(blue, cmd).stdout, lambda cmd: spawn(blue, cmd + "; echo done; sleep 600", ready="^done$", timeout="60s").output]:
+    expect.contains(run("cat /etc/hosts /etc/resolv.conf /etc/dir/x /etc/hostname /run/nsscript/x /etc/new/dir/file; echo; ls /var/tmp"),
+        "10.0.0.2 two\nnameserver 10.0.0.2\nin a directory\nmineyz\n")
+expect.eq(exec_in(blue, "cd /sys/class/net && ls -d */; touch /var/tmp/x").stdout.split(), ["eth0/", "lo/"])
+expect.eq(exec_in(red, "cat /etc/resolv.conf /run/nsscript/x 2> /dev/null; ls /etc/new 2> /dev/null; :").stdout, "nameserver 127.0.0.9\n")
+expect.eq(exec_in(root, "cat /etc/hostname; ls /var/tmp").stdout, "the machine's\n")
+
+# Probes find names as programs do.
+expect(ping(blue, "two").ok and ping(blue, "red").ok)
+dns_server(red, {"www.lab": "10.0.0.2"})
+expect.eq(dns(blue, "www.lab").answers[0].data, "10.0.0.2")
+expect(ping(blue, "www.lab").ok)
+delete(blue, red)
+`)
+	o := machine(t, `mkdir /run/etc /run/tmp
+for f in passwd group nsswitch.conf ld.so.cache; do [ ! -e /etc/$f ] || cp /etc/$f /run/etc; done
+mkdir -p /run/etc/netns/blue/dir /run/etc/dir
+echo "the machine's" > /run/etc/hostname
+echo "127.0.0.1 localhost" > /run/etc/hosts
+echo "nameserver 127.0.0.9" > /run/etc/resolv.conf
+echo "10.0.0.2 two" > /run/etc/netns/blue/hosts
+echo "nameserver 10.0.0.2" > /run/etc/netns/blue/resolv.conf
+echo "in a directory" > /run/etc/netns/blue/dir/x
+mount --bind /run/etc /etc
+mount --bind /run/tmp /var/tmp
+find /etc > /run/before
+for how in --host --seed=0; do
+	s=0; $NS $how `+script+` || s=$?
+	echo "status $s"
+done
+find /etc | diff /run/before - && echo the same`)
+	holds(t, o.stdout, "status 0\nstatus 0\nthe same")
+}
+
+// TestLimitsDelegated: an ordinary user has limits where a control group is lent to it,
+// as systemd does it for sessions; where none is, the error says so.
+func TestLimitsDelegated(t *testing.T) {
+	labtest.Need(t, "kernel", "nobody", "setpriv")
+	script := scriptFile(t, `
+e = catch(lambda: netns("h1", cpu=0.5, memory="64mb", pids=20))
+if e:
+    fail(e.message)
+h1 = netns("h1", exist=True)
+expect.contains(exec_in(h1, "cat /proc/self/cgroup").stdout, "/netns-h1")
+expect.eq(exec_in(h1, "head -c 100000000 /dev/zero | tail -c 100000000 | wc -c", check=False).stdout.strip(), "0")
+expect.contains(catch(lambda: [spawn(h1, ["sleep", "600"]) for _ in range(30)]).message, "temporarily unavailable")
+`)
+	inGroup := func(group string) *exec.Cmd {
+		cmd := nsscript(t, script)
+		cmd.Args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, cmd.Args...)
+		return inMounts(cmd, fmt.Sprintf(`top=$(sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \(\S*\) .* - cgroup2 .*/\1/p' /proc/self/mountinfo | head -1)
+lent=$top/nsscript-test
+echo "+cpu +memory +pids" > $top/cgroup.subtree_control
+mkdir -p $lent/session
+echo "+cpu +memory +pids" > $lent/cgroup.subtree_control || true
+chown 65534 $lent $lent/cgroup.procs $lent/cgroup.subtree_control $lent/session $lent/session/cgroup.procs $lent/session/cgroup.subtree_control
+echo $$ > $top/%s`, group))
+	}
+	runs(t, exitOK, inGroup("nsscript-test/session/cgroup.procs"))
+	holds(t, runs(t, exitCheckFailed, inGroup("cgroup.procs")).stderr, "no control group for limits: this process may not change ")
 }

@@ -161,7 +161,7 @@ func (ns *Namespace) foreignLinks() []string {
 	var names []string
 	links, infos, _ := ns.Links()
 	for i, k := range links {
-		if !k.made && infos[i].Kind != "" {
+		if !k.made && k.index != loopback && infos[i].Kind != "" {
 			names = append(names, k.name)
 		}
 	}

@@ -98,11 +98,11 @@ func delegated(controllers []string) (string, error) {
 	for at := own; ; at = path.Dir(at) {
 		dir := filepath.Join(mount, at)
 		if unix.Access(dir, unix.W_OK) == nil && unix.Access(filepath.Join(dir, "cgroup.procs"), unix.W_OK) == nil {
-			missing := lacks(dir, controllers)
+			missing, err := lacks(dir, controllers)
 			if missing == "" {
 				return dir, nil
 			}
-			why = dir + " has no controller " + missing
+			why = noController(dir, missing, err)
 		}
 		if at == "/" || at == "." {
 			return "", &NotDelegated{why}
@@ -110,17 +110,25 @@ func delegated(controllers []string) (string, error) {
 	}
 }
 
-// lacks is a controller that groups in dir cannot have, or "".
-func lacks(dir string, controllers []string) string {
+// lacks is a controller that groups in dir cannot have, and why not; or "".
+func lacks(dir string, controllers []string) (string, error) {
 	for _, c := range controllers {
 		if slices.Contains(words(filepath.Join(dir, "cgroup.subtree_control")), c) {
 			continue
 		}
-		if os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0) != nil {
-			return c
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
+			return c, err
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// noController says why a group cannot have groups with a controller below it.
+func noController(dir, controller string, err error) string {
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Sprintf("programs run in %s itself, so that no group below it can have the controller %s", dir, controller)
+	}
+	return dir + " has no controller " + controller
 }
 
 func words(file string) []string {
@@ -179,8 +187,8 @@ func removeAll(dir string) {
 func (g *Groups) Group(name string, l Limits) (*os.File, error) {
 	files, controllers := l.files()
 	for _, above := range []string{filepath.Dir(g.dir), g.dir} {
-		if missing := lacks(above, controllers); missing != "" {
-			return nil, &NotDelegated{above + " has no controller " + missing}
+		if missing, err := lacks(above, controllers); missing != "" {
+			return nil, &NotDelegated{noController(above, missing, err)}
 		}
 	}
 	dir := filepath.Join(g.dir, name)
