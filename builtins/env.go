@@ -44,6 +44,7 @@ type Env struct {
 	root   *Namespace
 
 	started []started
+	tasks   []*task
 }
 
 // New completes an Env and returns the names that scripts find predeclared.

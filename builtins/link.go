@@ -448,14 +448,19 @@ func linkSpecs() []*Spec {
 				"so that a packet that is sent right afterwards is not lost.",
 			Params:  []Param{some("links", tLink, "what to set up")},
 			Example: "blue = netns(\"blue\")\nup(blue[\"lo\"])\nexpect.reachable(blue, \"127.0.0.1\")",
-			Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(true) },
+			Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp() },
 		},
 		{
 			Name: "down", Family: familyLinks, Like: "ip link set LINK down",
-			Doc:     "Sets links down.",
+			Returns: "fault: kind what active undo()",
+			Doc:     "Sets links down. undo() of what it returns sets up those that were up, with the addresses and routes that the kernel took away.",
 			Params:  []Param{some("links", tLink, "what to set down")},
-			Example: "a, b = veth(\"a\", \"b\", up=True)\ndown(b)\nexpect.eq(a.carrier, False)",
-			Fn:      func(c *Call) (starlark.Value, error) { return nil, c.setUp(false) },
+			Example: "a, b = veth(\"a\", \"b\", addr=\"10.0.0.1/24\", up=True)\nroute(root, \"192.0.2.0/24\", via=\"10.0.0.2\")\nup(b)\nf = down(a)\nexpect.eq(b.carrier, False)\n" +
+				"f.undo()\nexpect.eq([r.dst for r in root.routes if r.via], [\"192.0.2.0/24\"])",
+			Fn: func(c *Call) (starlark.Value, error) {
+				f, err := c.Env.Lab.SetDown(c.Ctx, all[*lab.Link](c, "links"))
+				return c.Env.fault(f), err
+			},
 		},
 		{
 			Name: "rename", Family: familyLinks, Like: "ip link set LINK name NAME",
@@ -566,9 +571,9 @@ func (c *Call) hint(name string, names []string) string {
 	return c.spec.Signature()
 }
 
-func (c *Call) setUp(up bool) error {
+func (c *Call) setUp() error {
 	for _, k := range all[*lab.Link](c, "links") {
-		if err := k.SetUp(c.Ctx, up); err != nil {
+		if err := k.SetUp(c.Ctx, true); err != nil {
 			return err
 		}
 	}

@@ -144,6 +144,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(conntrackSpecs, "conntrack_on"),
 		newFamily(shapeSpecs, "shape"),
 		newFamily(tcSpecs, "tc.qdisc", "tc.class_"),
+		newFamily(faultSpecs, "partition", "blackhole", "flap", "during", "schedule"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
 		newFamily(worldSpecs, "write_file"),
 		newFamily(pingSpecs, "ping"),

@@ -219,3 +219,60 @@ func BenchmarkMemory(b *testing.B) {
 		b.ReportMetric(0, "ns/op")
 	}
 }
+
+// BenchmarkPartition: 50 namespaces kept from 50 others, and back: milliseconds by
+// the script's clock, the best of several, since other work on the machine only adds.
+func BenchmarkPartition(b *testing.B) {
+	binary := build(b, "nsscript/cmd/nsscript")
+	const text = `
+all = []
+br = bridge("br0", up=True)
+for i in range(100):
+    all.append(netns("n%%d" %% i))
+    veth("eth0", "p%%d" %% i, ns=all[i], peer_ns=root, peer_master=br, addr="10.0.0.%%d/24" %% (i + 1), up=True)
+times = []
+for _ in range(10):
+    t = now()
+    p = partition(all[:50], all[50:])
+    u = now()
+    p.heal()
+    times.append([u - t, now() - u][%d])
+    sleep("100ms")
+print(min(times))
+`
+	for b.Loop() {
+		b.ReportMetric(1000*measured(b, binary, fmt.Sprintf(text, 0)), "ms-partition")
+		b.ReportMetric(1000*measured(b, binary, fmt.Sprintf(text, 1)), "ms-heal")
+		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// BenchmarkFirewall: 1000 rules in one batch beside the program nft, which loads the same.
+func BenchmarkFirewall(b *testing.B) {
+	labtest.Need(b, "nft")
+	binary := build(b, "nsscript/cmd/nsscript")
+	const ours = `
+ns = netns("a")
+fw = firewall(ns)
+def rules():
+    for i in range(1000):
+        fw.drop(src="10.%d.%d.0/24" % (i // 256, i % 256), proto="tcp", dport=1000 + i)
+t = now()
+fw.batch(rules)
+print(now() - t)
+`
+	const theirs = `
+ns = netns("a")
+text = "table inet t {\n chain input {\n type filter hook input priority 0;\n"
+for i in range(1000):
+    text += "ip saddr 10.%d.%d.0/24 tcp dport %d counter drop\n" % (i // 256, i % 256, 1000 + i)
+text += "}\n}\n"
+exec_in(ns, ["nft", "-f", "-"], input="")
+t = now()
+exec_in(ns, ["nft", "-f", "-"], input=text)
+print(now() - t)
+`
+	pairs(b, 11, 50*time.Millisecond,
+		func() time.Duration { return time.Duration(measured(b, binary, ours) * 1e9) },
+		func() time.Duration { return time.Duration(measured(b, binary, theirs) * 1e9) })
+}

@@ -212,6 +212,10 @@ func (b *Batch) Rule(t Table, chain string, exprs []expr.Any, data []byte) {
 	b.text(unix.NFTA_RULE_CHAIN, chain)
 	b.nested(unix.NFTA_RULE_EXPRESSIONS, func() {
 		for _, e := range exprs {
+			if f, ok := e.(forward); ok {
+				b.forward(f)
+				continue
+			}
 			encoded, err := expr.Marshal(t.Family, e)
 			b.err = errors.Join(b.err, err)
 			b.attribute(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, encoded)
@@ -221,6 +225,20 @@ func (b *Batch) Rule(t Table, chain string, exprs []expr.Any, data []byte) {
 		b.attribute(unix.NFTA_RULE_USERDATA, data)
 	}
 	b.end(at)
+}
+
+// forward is nft's "fwd to", which google/nftables lacks: the link whose index is in a
+// register sends the frame.
+type forward struct {
+	expr.Any
+	register uint32
+}
+
+func (b *Batch) forward(f forward) {
+	b.nested(unix.NFTA_LIST_ELEM, func() {
+		b.text(unix.NFTA_EXPR_NAME, "fwd")
+		b.nested(unix.NFTA_EXPR_DATA, func() { b.number(1, f.register) }) // NFTA_FWD_SREG_DEV
+	})
 }
 
 // Open opens a socket for batches in the namespace that the calling thread is in.

@@ -17,6 +17,11 @@ func Script(events []event.Event, exact bool, source func(event.Pos) string) str
 	s := &script{exact: exact, source: source, at: "-", pids: map[string]string{}, own: map[string]bool{}}
 	s.header(events)
 	for _, e := range events {
+		if e.Op == "faults end" {
+			s.line("")
+			s.line("# The script ended here, which ends all faults.")
+			break
+		}
 		s.event(e)
 	}
 	return s.text.String()
@@ -76,7 +81,7 @@ func (s *script) event(e event.Event) {
 		s.line("# The kernel's own IPv6 addresses (fe80::/64) are others than in the lab, and are")
 		s.line("# checked before they can be used; with --exact they are the same.")
 		return
-	case isProbe(e), e.Op == "radvd", e.Op == "radvd stop":
+	case isProbe(e), isNote(e), e.Op == "radvd", e.Op == "radvd stop":
 		s.line(comment(Line(e)))
 		return
 	case e.Op == "process ready":
@@ -105,6 +110,9 @@ func (s *script) event(e event.Event) {
 		s.line(comment("no command is known for: " + Line(e)))
 	}
 }
+
+// isNote tells what is said beside the operations that it is made of.
+func isNote(e event.Event) bool { return e.Op == "fault" || e.Op == "fault end" || e.Op == "step" }
 
 // quoted is the script's line at a place, after a colon.
 func (s *script) quoted(p event.Pos) string {

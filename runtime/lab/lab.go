@@ -71,6 +71,10 @@ type Lab struct {
 	ca        *probe.CA  // of TLS servers; nil until there is one
 	resolvers []resolver // name servers
 
+	faults     []*Fault     // that have not been undone
+	following  []*partition // that have not been healed
+	partitions int          // how many there have been
+
 	// What programs see of the machine; nil until there was one.
 	world *world.World
 	hosts *hostTable // nil with --host, too

@@ -404,6 +404,7 @@ func (ns *Namespace) Delete(ctx context.Context) error {
 		l.cannotUndo(fmt.Sprintf("link %s went with namespace %s", name, ns.Name))
 	}
 	l.pings.close(func(s *pingSocket) bool { return s.ns == ns })
+	ns.leavePartitions()
 	ns.gone = deleted(ctx, "")
 	ns.strip()
 	if slices.ContainsFunc(l.resolvers, func(r resolver) bool { return r.ns == ns }) {

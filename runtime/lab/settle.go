@@ -59,6 +59,7 @@ func (l *Lab) unsettle(k *Link) {
 // what is pending.
 func (l *Lab) Settle(ctx context.Context) {
 	l.fresh.await(ctx, SettleLimit, func(k *Link) bool { return k.check() != nil || k.settled() })
+	l.followPartitions(ctx)
 }
 
 // settled tells whether waiting longer would change nothing.

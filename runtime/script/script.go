@@ -137,6 +137,12 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	if ctx.Err() != nil && result.Err != nil && !isVerdict(result.Err) {
 		result.Err = &located{err: context.Cause(ctx), at: result.Err}
 	}
+	r.env.EndTasks()
+	if l := r.options.Lab; l != nil { // tests of the interpreter have none
+		if err := l.EndFaults(context.WithoutCancel(r.env.Ctx)); err != nil && result.Err == nil {
+			result.Err = err
+		}
+	}
 	r.env.ReportDead()
 	result.Checks, result.Failed = r.env.Summary()
 	return result
