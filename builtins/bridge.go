@@ -141,7 +141,7 @@ type vids struct{ first, last int }
 
 // rangeType is a whole number within bounds, or a range of them as a string.
 func rangeType(what, good string, least, most int) *Type {
-	return &Type{Name: what, Good: good, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	return &Type{Name: what, Good: good, Range: &[2]int64{int64(least), int64(most)}, Convert: func(_ *Call, v starlark.Value) (any, error) {
 		text, isText := starlark.AsString(v)
 		if _, isInt := v.(starlark.Int); isInt {
 			text = v.String()

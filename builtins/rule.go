@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -75,12 +76,15 @@ func (env *Env) ruleRows(rules []*lab.Rule) *starlark.List {
 }
 
 // tMark is a mark, or a mark and a mask.
-var tMark = &Type{Name: "a mark, or mark/mask", Good: `"0x10/0xff"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+var tMark = &Type{Name: "a mark, or mark/mask", Good: `"0x10/0xff"`, Range: &[2]int64{0, math.MaxUint32}, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	mark, mask, masked := strings.Cut(strings.Trim(v.String(), `"`), "/")
 	m, err := strconv.ParseUint(mark, 0, 32)
 	k := uint64(0)
 	if err == nil && masked {
 		k, err = strconv.ParseUint(mask, 0, 32)
+	}
+	if _, number := v.(starlark.Int); number && err != nil || errors.Is(err, strconv.ErrRange) {
+		return nil, fmt.Errorf("%s is out of range: it is from 0 to %d", word(v), math.MaxUint32)
 	}
 	if err != nil {
 		return nil, errType
@@ -156,13 +160,16 @@ var tTunID = &Type{Name: "a whole number", Good: "7", Convert: func(_ *Call, v s
 	return n, nil
 }}
 
-var tUIDs = &Type{Name: "a range of users", Good: `"1000-1999"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+var tUIDs = &Type{Name: "a range of users", Good: `"1000-1999"`, Range: &[2]int64{0, math.MaxUint32}, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	first, last, ranged := strings.Cut(strings.Trim(v.String(), `"`), "-")
 	if !ranged {
 		last = first
 	}
 	a, err1 := strconv.ParseUint(first, 10, 32)
 	b, err2 := strconv.ParseUint(last, 10, 32)
+	if _, number := v.(starlark.Int); number && err1 != nil || errors.Is(err1, strconv.ErrRange) || errors.Is(err2, strconv.ErrRange) {
+		return nil, fmt.Errorf("%s is out of range: it is from 0 to %d", word(v), math.MaxUint32)
+	}
 	if err1 != nil || err2 != nil || b < a {
 		return nil, errType
 	}

@@ -58,6 +58,9 @@ type Type struct {
 	Name string
 	// Good is an example that a complaint shows.
 	Good string
+	// Range are the least and the greatest of the whole numbers that it takes; nil for
+	// what is no number.
+	Range *[2]int64
 	// Convert returns the Go value, or an error that is a reason
 	// ("300 is no byte of an IPv4 address"), or errType for a wrong type.
 	Convert func(c *Call, v starlark.Value) (any, error)

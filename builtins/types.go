@@ -50,7 +50,7 @@ var tBool = &Type{Name: "True or False", Good: "True", Convert: func(_ *Call, v 
 
 // intType is a whole number within bounds.
 func intType(what, good string, least, most int64) *Type {
-	return &Type{Name: what, Good: good, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	return &Type{Name: what, Good: good, Range: &[2]int64{least, most}, Convert: func(_ *Call, v starlark.Value) (any, error) {
 		i, ok := v.(starlark.Int)
 		if !ok {
 			return nil, errType
@@ -424,7 +424,7 @@ var tFamily = &Type{Name: "4 or 6", Good: "6", Convert: func(_ *Call, v starlark
 // named makes a type from a function that looks a name up; whole numbers up to
 // most pass.
 func named(what, good string, most int64, find func(string) (int, error)) *Type {
-	return &Type{Name: what, Good: good, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	return &Type{Name: what, Good: good, Range: &[2]int64{0, most}, Convert: func(_ *Call, v starlark.Value) (any, error) {
 		switch v := v.(type) {
 		case starlark.String:
 			return find(string(v))
@@ -448,7 +448,7 @@ var (
 )
 
 // tTable is a routing table, or that of a VRF.
-var tTable = &Type{Name: tTableName.Name, Good: tTableName.Good, Convert: func(c *Call, v starlark.Value) (any, error) {
+var tTable = &Type{Name: tTableName.Name, Good: tTableName.Good, Range: tTableName.Range, Convert: func(c *Call, v starlark.Value) (any, error) {
 	k, ok := v.(*Link)
 	if !ok {
 		return tTableName.Convert(c, v)
@@ -472,7 +472,7 @@ var tRouteFamily = &Type{Name: "4, 6 or \"mpls\"", Good: "6", Convert: func(c *C
 }}
 
 // tPorts is a port or a range of them.
-var tPorts = &Type{Name: "a port, or a range of ports", Good: `"8000-8080"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+var tPorts = &Type{Name: "a port, or a range of ports", Good: `"8000-8080"`, Range: &[2]int64{1, 65535}, Convert: func(_ *Call, v starlark.Value) (any, error) {
 	switch v.(type) {
 	case starlark.Int, starlark.String:
 	default:
@@ -485,6 +485,9 @@ var tPorts = &Type{Name: "a port, or a range of ports", Good: `"8000-8080"`, Con
 	}
 	a, err1 := strconv.ParseUint(first, 10, 16)
 	b, err2 := strconv.ParseUint(last, 10, 16)
+	if _, number := v.(starlark.Int); number && (err1 != nil || a == 0) || errors.Is(err1, strconv.ErrRange) || errors.Is(err2, strconv.ErrRange) {
+		return nil, fmt.Errorf("%s is out of range: it is from 1 to 65535", word(v))
+	}
 	if err1 != nil || err2 != nil || a == 0 || b < a {
 		return nil, fmt.Errorf("%s is no port or range of ports", v)
 	}

@@ -147,11 +147,11 @@ func (k *Kind) back(before []*nl.RtAttr, options []Chosen) []*nl.RtAttr {
 	}
 	var list []*nl.RtAttr
 	for _, o := range options {
-		if o.Change {
+		if v, ok := o.Value.(restored); ok {
+			list = append(list, v.back(o, before)...)
 			continue
 		}
-		if v, ok := o.Value.(restored); ok {
-			list = append(list, v.back(o.attr, dataOf(before, o.attr))...)
+		if o.Change {
 			continue
 		}
 		for _, a := range o.Value.attributes(o.attr, o.Given) {
@@ -177,10 +177,10 @@ func (k *Kind) back(before []*nl.RtAttr, options []Chosen) []*nl.RtAttr {
 	return list
 }
 
-// restored is a Value whose attribute as it was would not set it back. before is nil
-// where there was none.
+// restored is a Value whose attribute as it was, among those before a change to o, would
+// not set it back.
 type restored interface {
-	back(attr int, before []byte) []*nl.RtAttr
+	back(o Chosen, before []*nl.RtAttr) []*nl.RtAttr
 }
 
 func dataOf(list []*nl.RtAttr, attr int) []byte {

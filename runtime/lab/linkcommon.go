@@ -59,12 +59,12 @@ func (AddrGenMode) check(v any) error { return addrGenModes.check(v) }
 func (AddrGenMode) words(v any) ([]string, bool) { return addrGenModes.words(v) }
 
 // back sets the old one back, which is there among others that are only told.
-func (m AddrGenMode) back(attr int, before []byte) []*nl.RtAttr {
-	v := m.read(before)
+func (m AddrGenMode) back(o Chosen, before []*nl.RtAttr) []*nl.RtAttr {
+	v := m.read(dataOf(before, o.attr))
 	if v == nil {
 		return nil
 	}
-	return m.attributes(attr, v)
+	return m.attributes(o.attr, v)
 }
 
 // ProtoDownReason are bits by which programs say why they want a link to be down
@@ -128,8 +128,8 @@ func (ProtoDownReason) words(v any) ([]string, bool) {
 	return nil, false
 }
 
-func (ProtoDownReason) back(attr int, before []byte) []*nl.RtAttr {
-	return []*nl.RtAttr{protoDownReason(attr, math.MaxUint32, protoDownBits(before))}
+func (ProtoDownReason) back(o Chosen, before []*nl.RtAttr) []*nl.RtAttr {
+	return []*nl.RtAttr{protoDownReason(o.attr, math.MaxUint32, protoDownBits(dataOf(before, o.attr)))}
 }
 
 // Words are the words that it takes.

@@ -112,6 +112,16 @@ func (QosMap) read(b []byte) any {
 	return m
 }
 
+// back says the old priority of each, 0 where none was said.
+func (q QosMap) back(o Chosen, before []*nl.RtAttr) []*nl.RtAttr {
+	was, _ := q.read(dataOf(before, o.attr)).(map[int]int)
+	m := map[int]int{}
+	for from := range o.Given.(map[int]int) {
+		m[from] = was[from]
+	}
+	return q.attributes(o.attr, m)
+}
+
 func (q QosMap) check(v any) error {
 	for from, to := range v.(map[int]int) {
 		tag, packet := from, to
@@ -177,6 +187,15 @@ func (m MACs) read(b []byte) any {
 	}
 	slices.Sort(list) // the kernel's order is that of a hash table
 	return list
+}
+
+// back sets the list as it was, also after one was added or taken away.
+func (MACs) back(_ Chosen, before []*nl.RtAttr) []*nl.RtAttr {
+	list := []net.HardwareAddr{}
+	for _, v := range attributes(dataOf(before, nl.IFLA_MACVLAN_MACADDR_DATA)) {
+		list = append(list, v)
+	}
+	return MACs{macsSet}.attributes(0, list)
 }
 
 func (m MACs) check(v any) error {

@@ -49,10 +49,10 @@ func (Token) check(v any) error {
 func (Token) words(v any) ([]string, bool) { return []string{v.(netip.Addr).String()}, true }
 
 // back sets the old one back, which is there among others that are only told.
-func (t Token) back(attr int, before []byte) []*nl.RtAttr {
+func (t Token) back(o Chosen, before []*nl.RtAttr) []*nl.RtAttr {
 	ip := netip.IPv6Unspecified()
-	if text, ok := t.read(before).(string); ok {
+	if text, ok := t.read(dataOf(before, o.attr)).(string); ok {
 		ip = netip.MustParseAddr(text)
 	}
-	return t.attributes(attr, ip)
+	return t.attributes(o.attr, ip)
 }

@@ -126,3 +126,7 @@ func PublicDir(t testing.TB) string {
 	}
 	return dir
 }
+
+// KindNeeds are the options that a kind of link has to be given, beside its parent.
+var KindNeeds = map[string]string{"vlan": "id=7", "vrf": "table=7", "vxlan": "id=7", "geneve": `id=7, remote="10.0.0.1"`,
+	"erspan": "seq=True, key=7", "ip6erspan": "seq=True, key=7", "xfrm": "if_id=7"}

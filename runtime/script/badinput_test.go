@@ -9,11 +9,8 @@ import (
 
 	"nsscript/builtins"
 	"nsscript/runtime/lab"
+	"nsscript/runtime/labtest"
 )
-
-// required is what a kind has to be given, beside the option that a case is about.
-var required = map[string]string{"vlan": "id=7", "vrf": "table=7", "vxlan": "id=7", "geneve": `id=7, remote="10.0.0.1"`,
-	"erspan": "seq=True, key=7", "ip6erspan": "seq=True, key=7", "xfrm": "if_id=7"}
 
 // badValues are values of an option just out of range, as a script has them, and the
 // words for the range.
@@ -42,11 +39,8 @@ func badValues(v lab.Value) (bad []string, words string) {
 	return nil, ""
 }
 
-// badInput is a script that gives every option of every kind values that it does not
-// take.
-func badInput() (text string, cases int) {
-	var b strings.Builder
-	b.WriteString(`a, b = veth("a", "b")
+// badInputHead is what such scripts begin with.
+const badInputHead = `a, b = veth("a", "b")
 gone = netns("gone")
 delete(gone)
 def no(make, words):
@@ -60,7 +54,13 @@ def no(make, words):
             expect(False, "%s: no %r in %s" % (words, w, said))
     if "badinput" not in str(err.pos):
         expect(False, "%s: position %s" % (said, err.pos))
-`)
+`
+
+// badInput is a script that gives every option of every kind values that it does not
+// take.
+func badInput() (text string, cases int) {
+	var b strings.Builder
+	b.WriteString(badInputHead)
 	for _, s := range builtins.Specs() {
 		k := lab.KindOf(s.Name)
 		if k == nil || !slices.ContainsFunc(s.Params, func(p builtins.Param) bool { return p.Name == "exist" }) || k.Name == "tun" || k.Name == "veth" {
@@ -72,7 +72,7 @@ def no(make, words):
 		}
 		with := func(o *lab.Option) string {
 			text := others
-			for _, word := range strings.Split(required[k.Name], ", ") {
+			for _, word := range strings.Split(labtest.KindNeeds[k.Name], ", ") {
 				if name, _, given := strings.Cut(word, "="); given && (o == nil || o.Name != name) {
 					text += ", " + word
 				}
