@@ -308,7 +308,7 @@ func captureMethods() []*Spec {
 			Params: []Param{optional("where", tWhere, "", "which packet"), keyword("timeout", tDuration, "\"5s\"", "at most so long")}},
 		{Name: "capture.stop", Doc: "Ends the capture; what it has recorded stays."},
 		{Name: "capture.save", Doc: "Writes the packets as a pcapng file, which Wireshark, tshark and tcpdump read: an interface for each link, with the times of the kernel, and what was dropped.",
-			Params: []Param{required("path", tString, "the file; relative to the script")}},
+			Params: []Param{required("path", nameType("a file's name", `"lab.pcapng"`), "the file; relative to the script")}},
 	}
 }
 

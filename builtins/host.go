@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"sync"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -23,7 +24,9 @@ var tHost = &Type{Name: "an address, a name, or a namespace or link that has an 
 
 // hostName is a name of hosts(5) and DNS (RFC 1123 section 2.1), whose last part has a
 // letter: what has none is an address, misspelt.
-var hostName = regexp.MustCompile(`^(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_][A-Za-z0-9_-]*\.?$`)
+var hostName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_][A-Za-z0-9_-]*\.?$`)
+})
 
 func toHost(c *Call, s string) (any, error) {
 	if _, err := netip.ParseAddr(s); err == nil {
@@ -34,7 +37,7 @@ func toHost(c *Call, s string) (any, error) {
 			return Address{ns: ns}, nil
 		}
 	}
-	if !hostName.MatchString(s) {
+	if !hostName().MatchString(s) {
 		return tAddress.Convert(c, starlark.String(s)) // which says what is wrong
 	}
 	return Address{name: s}, nil

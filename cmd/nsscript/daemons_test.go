@@ -130,24 +130,44 @@ func TestNginx(t *testing.T) {
 	})
 }
 
-// TestIperf3: throughput() finds what iperf3 does. How close they are is for the
-// benchmark to say: a busy machine gives one of two programs in turn several times as
-// much.
+// TestIperf3: throughput() finds what iperf3 does, within 15 %, where the link is what
+// limits both: a busy machine gives one of two programs in turn several times as much.
+// Which of them is faster where nothing does is for the benchmark to say.
 func TestIperf3(t *testing.T) {
-	labtest.Need(t, "iperf3")
+	labtest.Need(t, "iperf3", "tc")
 	eachUser(t, `
 a, b = netns("a"), netns("b")
-veth(ns=a, peer_ns=b, addr="10.0.0.1/24", peer_addr="10.0.0.2/24", up=True)
+veth("eth0", "eth1", ns=a, peer_ns=b, addr="10.0.0.1/24", peer_addr="10.0.0.2/24", up=True)
+exec_in(a, "tc qdisc add dev eth0 root tbf rate 20mbit burst 16kb latency 50ms")
 spawn(b, ["iperf3", "-s"], ready=5201, timeout="60s")
 def theirs(*options):
     r = json.decode(exec_in(a, ["iperf3", "-J", "-c", "10.0.0.2", "-t", "1"] + list(options), timeout="60s").stdout)["end"]
-    return r["sum_received" if "sum_received" in r else "sum"]
-best = [max([f() for _ in range(3)]) for f in [lambda: throughput(a, b, 1).bits_per_second, lambda: theirs()["bits_per_second"]]]
-expect(best[0] > best[1] / 10 and best[0] < best[1] * 10, "%s against %s" % tuple(best))
+    return r["sum_received" if "sum_received" in r else "sum"]["bits_per_second"]
+for ours, options in [(lambda: throughput(a, b, 1), []), (lambda: throughput(a, b, 1, proto="udp", rate="10mbit"), ["-u", "-b", "10M"])]:
+    def alike():
+        x, y = ours().bits_per_second, theirs(*options)
+        expect(abs(x - y) < 0.15 * y, "%d against %d" % (x, y))
+    expect.eventually(alike, timeout="100s")
+`)
+}
 
-# At a rate that any machine keeps up with they agree.
-ours = throughput(a, b, 1, proto="udp", rate="10mbit")
-expect(abs(ours.bits_per_second - 10e6) < 3e6, "%s" % ours)
-expect(abs(theirs("-u", "-b", "10M")["bits_per_second"] - 10e6) < 3e6)
+// TestDig: a real client asks our name server.
+func TestDig(t *testing.T) {
+	labtest.Need(t, "dig")
+	eachUser(t, `
+a, b = netns("a"), netns("b")
+veth(ns=a, peer_ns=b, addr=["10.0.0.1/24", "fd00::1/64"], peer_addr=["10.0.0.2/24", "fd00::2/64"], up=True)
+dns_server(b, {"www.lab": ["10.0.0.2", "fd00::2"], "alias.lab": "www.lab", "lab": {"MX": ["10 mail.lab", "20 mail2.lab"], "TXT": "words"},
+    "many.lab": ["10.1.%d.%d" % (i // 250, i % 250) for i in range(100)]})
+def dig(words):
+    return exec_in(a, ["dig", "+timeout=20"] + words.split()).stdout
+expect.eq(dig("+short @10.0.0.2 alias.lab"), "www.lab.\n10.0.0.2\n")
+expect.eq(dig("+short @fd00::2 -x 10.0.0.2"), "www.lab.\n")
+expect.eq(dig("+short +tcp @10.0.0.2 lab MX"), "10 mail.lab.\n20 mail2.lab.\n")
+expect.eq(dig("+short @b www.lab AAAA"), "fd00::2\n") # by the lab's /etc/hosts
+expect.eq(dig("+short lab TXT"), "\"words\"\n") # and by /etc/resolv.conf
+expect.eq(len(dig("+short +noedns +ignore @10.0.0.2 many.lab")), 0)
+expect.eq(len(dig("+short +noedns @10.0.0.2 many.lab").split()), 100)
+expect.contains(dig("@10.0.0.2 no.lab"), "status: NXDOMAIN")
 `)
 }

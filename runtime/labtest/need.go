@@ -128,7 +128,7 @@ func lacksSubuid() string {
 }
 
 // packages are Debian's that have a program.
-var packages = map[string]string{"curl": "curl", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "ip": "iproute2", "iperf3": "iperf3", "nginx": "nginx-light",
+var packages = map[string]string{"curl": "curl", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "ip": "iproute2", "tc": "iproute2", "iperf3": "iperf3", "nginx": "nginx-light",
 	"ping": "iputils-ping", "tcpdump": "tcpdump", "tshark": "tshark", "udhcpc": "udhcpc", "vtysh": "frr", "zebra": "frr"}
 
 // elsewhere are programs that PATH does not lead to.
