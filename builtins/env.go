@@ -35,6 +35,8 @@ type Env struct {
 	// Place moves a position from a call's parenthesis, which is where Starlark
 	// says that it is, to the beginning of the function's name; may be nil.
 	Place func(event.Pos) event.Pos
+	// Lines are the lines of a file of the script; may be nil.
+	Lines func(file string) []string
 
 	lock   sync.Mutex // the interpreter lock
 	locked time.Time  // when its holder got it

@@ -81,8 +81,6 @@ func (f *Fault) Attr(name string) (starlark.Value, error) {
 // MarshalJSON is the fault with its attributes.
 func (f *Fault) MarshalJSON() ([]byte, error) { return marshalLive(f) }
 
-const familyFaults = "Shaping and faults"
-
 var (
 	tNamespaces = listOf(tNetnsRef, "a list of namespaces")
 	tTimes      = intType("a number of times", "3", 1, 1<<31-1)
@@ -106,7 +104,7 @@ const cluster = "a, b, c = netns(\"a\"), netns(\"b\"), netns(\"c\")\nbr0 = bridg
 func faultSpecs() []*Spec {
 	return []*Spec{
 		{
-			Name: "partition", Family: familyFaults, Returns: "fault: kind what active undo() heal()", Like: "nft add table netdev …",
+			Name: "partition", Family: familyShaping, Returns: "fault: kind what active undo() heal()", Like: "nft add table netdev …",
 			Doc: "Drops every frame between two groups of namespaces, whatever lies between them (switches, routers, tunnels), until .heal(). Inside of a group nothing changes. " +
 				"Members know frames of the other group by the MAC addresses of its links and by its IP addresses, those that come later included; each drops what comes in from it, and what goes out to it, " +
 				"by a table of nftables of its own that other programs can neither change nor flush. Whoever translates both addresses (NAT with a forwarded port) hides who sent a packet. " +
@@ -128,7 +126,7 @@ func faultSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "blackhole", Family: familyFaults, Returns: "fault: kind what active undo()", Like: "nft add table netdev …",
+			Name: "blackhole", Family: familyShaping, Returns: "fault: kind what active undo()", Like: "nft add table netdev …",
 			Doc: "Drops every frame that a link gets and sends, until .undo(). The carrier stays up, so that neither side knows. " +
 				"It is a table of nftables of its own that other programs can neither change nor flush; it ends when the link moves.",
 			Params: []Param{required("link", tLink, "which")},
@@ -140,7 +138,7 @@ func faultSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "flap", Family: familyFaults, Returns: "fault: kind what active running undo() wait()", Like: "ip link set LINK down; ip link set LINK up",
+			Name: "flap", Family: familyShaping, Returns: "fault: kind what active running undo() wait()", Like: "ip link set LINK down; ip link set LINK up",
 			Doc: "Sets a link down and up again, over and over, beside the script, with the routes that the kernel takes away. " +
 				".wait() waits until it has done so as often as it should, .undo() ends it; then the link is as it was.",
 			Params: []Param{required("link", tLink, "which"), keyword("down", tDuration, "\"1s\"", "how long it is down"), keyword("up", tDuration, "\"1s\"", "how long it is up"),
@@ -149,7 +147,7 @@ func faultSpecs() []*Spec {
 			Fn:      flap,
 		},
 		{
-			Name: "during", Family: familyFaults, Returns: "what the function returns",
+			Name: "during", Family: familyShaping, Returns: "what the function returns",
 			Doc: "Calls a function while a fault lasts, and always undoes the fault afterwards, also after an error or a failed require. " +
 				"A fault is whatever has a method undo().",
 			Params:  []Param{required("fault", tFault, "what has begun"), required("fn", tCallable, "what to do meanwhile")},
@@ -164,7 +162,7 @@ func faultSpecs() []*Spec {
 			},
 		},
 		{
-			Name: "schedule", Family: familyFaults, Returns: "schedule: running undo() wait()",
+			Name: "schedule", Family: familyShaping, Returns: "schedule: running undo() wait()",
 			Doc: "Calls functions at times from now on, beside the script: while that waits (for a reply, in sleep(), in a check), it is their turn. " +
 				"Each step is in the log of events. .wait() waits for the last one, .undo() calls off those that have not begun; so does the end of the script. A step that fails calls off the others and fails the script.",
 			Params: []Param{required("steps", tSteps, "pairs of a time after the call and a function")},

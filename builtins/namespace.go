@@ -263,7 +263,7 @@ func namespaceSpecs() []*Spec {
 		},
 		{
 			Name: "delete", Family: familyNamespaces, Like: "ip … del",
-			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours, VLANs and entries of bridges, groups, tracked connections, firewalls and their rules; " +
+			Doc: "Deletes what was made here: namespaces, links (a veth goes with its other end), addresses, routes, rules, nexthops, neighbours, VLANs and entries of bridges, groups, tracked connections, firewalls and their rules, tables of nft(); " +
 				"a process is stopped. A deleted namespace lives on while a process is in it. " +
 				"With --host, what this run did not make needs --force.",
 			Params: []Param{variadic("objects", tAny, "what to delete")},
@@ -310,6 +310,8 @@ func (c *Call) delete(v starlark.Value) error {
 		return v.fw.Delete(c.Ctx)
 	case *FirewallRule:
 		return v.rule.Delete(c.Ctx)
+	case *NftTable:
+		return v.table.Delete(c.Ctx)
 	case *Shaping:
 		return v.shaping.Undo(c.Ctx)
 	case *Record:

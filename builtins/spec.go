@@ -145,6 +145,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(firewallSpecs, "firewall"),
 		newMethods(firewallMethodSpecs, "firewall", firewallMethods),
 		newFamily(conntrackSpecs, "conntrack_on"),
+		newFamily(nftSpecs, "nft"),
 		newFamily(shapeSpecs, "shape"),
 		newFamily(tcSpecs, "tc.qdisc", "tc.class_"),
 		newFamily(faultSpecs, "partition", "blackhole", "flap", "during", "schedule"),

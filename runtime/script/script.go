@@ -109,7 +109,8 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	r.env = &builtins.Env{Ctx: ctx, Lab: r.options.Lab, Out: r.options.Out, Args: r.options.Args,
-		Failed: r.options.Failed, Note: r.options.Note, Place: r.named}
+		Failed: r.options.Failed, Note: r.options.Note, Place: r.named,
+		Lines: func(file string) []string { return r.sources[file] }}
 	r.env.NewThread = func(name string) *starlark.Thread { return r.thread(name, fail) }
 	r.names = builtins.New(r.env)
 	if r.override != nil {
