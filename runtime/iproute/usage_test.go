@@ -36,7 +36,8 @@ func usages() []usage {
 		usage{"ip", "tuntap help", "tuntap", "", "tun, tap"},
 		usage{"ip", "macsec help", "macsec", "", "macsec"},
 		usage{"ip", "address help", "addr", "", "addr"},
-		usage{"ip", "token help", "token", "", "addr"},
+		usage{"ip", "token help", "token", "", "set_link"},
+		usage{"ip", "fou help", "fou", "", "fou"},
 		usage{"ip", "route help", "route", "", "route"},
 		usage{"ip", "rule help", "rule", "", "rule"},
 		usage{"ip", "nexthop help", "nexthop", "", "nexthop"},
@@ -47,7 +48,7 @@ func usages() []usage {
 		usage{"bridge", "fdb help", "fdb", "", "fdb"},
 		usage{"bridge", "mdb help", "mdb", "", "mdb"},
 		usage{"bridge", "vlan help", "vlan", "", "bridge_vlan"},
-		usage{"bridge", "vni help", "vni", "", "bridge_vlan"})
+		usage{"bridge", "vni help", "vni", "", "vni"})
 }
 
 func (u usage) name() string { return u.program + " " + u.help }
@@ -74,10 +75,15 @@ var builtinsOf = []struct{ of, words, builtin string }{
 	{"ip help", "rule", "rule"},
 	{"ip help", "tap tuntap", "tap, tun"},
 	{"ip help", "macsec", "macsec"},
-	{"ip help", "token", "addr"},
+	{"ip help", "token", "token= of each kind's, set_link"},
+	{"ip help", "fou", "fou"},
 	{"bridge help", "link", "bridge_port"},
 	{"bridge help", "fdb mdb", "fdb, mdb"},
-	{"bridge help", "vlan vni", "bridge_vlan"},
+	{"bridge help", "vlan", "bridge_vlan, bridge_vlan_global"},
+	{"bridge help", "vni", "vni"},
+	{"bridge vlan help", "global mcast_snooping mcast_querier mcast_igmp_version mcast_mld_version mcast_last_member_count mcast_last_member_interval " +
+		"mcast_startup_query_count mcast_startup_query_interval mcast_membership_interval mcast_querier_interval mcast_query_interval mcast_query_response_interval",
+		"bridge_vlan_global"},
 	{"ip link help", "add index numtxqueues numrxqueues link-netns link-netnsid", "each kind's"},
 	{"ip link help", "del delete", "delete"},
 	{"ip link help", "up", "up"},
@@ -87,7 +93,7 @@ var builtinsOf = []struct{ of, words, builtin string }{
 	{"ip address help", "flush", "flush"},
 	{"ip route help", "del", "delete"},
 	{"ip route help", "flush root match exact", "flush"},
-	{"ip route help", "get from iif oif mark uid ipproto sport dport", "route_get"},
+	{"ip route help", "get iif oif mark uid ipproto sport dport", "route_get"},
 	{"ip rule help", "del", "delete"},
 	{"ip nexthop help", "del", "delete"},
 	{"ip neigh help", "del", "delete"},
@@ -98,6 +104,9 @@ var builtinsOf = []struct{ of, words, builtin string }{
 	{"bridge fdb help", "del", "delete"},
 	{"bridge mdb help", "del", "delete"},
 	{"bridge vlan help", "del", "delete"},
+	{"bridge vni help", "del", "delete"},
+	{"ip fou help", "del", "delete"},
+	{"ip macsec help", "add set del", "macsec, macsec_set"},
 }
 
 // text is what the program prints.
@@ -208,7 +217,7 @@ func (u usage) arguments(command []string) []string {
 
 // synonyms are other names that usage texts have for the words that commands use.
 var synonyms = map[string][]string{
-	"addr": {"address"}, "neigh": {"neighbor", "neighbour"}, "maddr": {"maddress"}, "tuntap": {"tap"}, "del": {"delete"},
+	"addr": {"address"}, "neigh": {"neighbor", "neighbour"}, "maddr": {"maddress"}, "tuntap": {"tap"}, "del": {"delete"}, "delete": {"del"},
 	"proto": {"protocol"}, "priority": {"pref"}, "lookup": {"table"}, "mcast_fast_leave": {"fastleave"}, "encap-udp6-csum": {"encap-csum6"}, "noencap-udp6-csum": {"noencap-csum6"},
 }
 
