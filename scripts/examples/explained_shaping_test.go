@@ -13,7 +13,7 @@ tbf(l2, rate="40gbit", burst="1mb", limit="3mb", handle="7:")
 tbf(l2, rate="1234568bit", burst=15000, limit=30000)
 l3 = link(3)
 q = htb(l3, default="1:20", r2q=5)
-tc.class_(l3, "htb", parent=q, classid="1:1", rate="100mbit", burst="15kb", cburst="1600b")
+tc.class_(l3, "htb", parent=q, classid="1:1", rate="100mbit", burst=15000, cburst=1600)
 tc.class_(l3, "htb", parent="1:1", classid="1:10", rate="40gbit", ceil="50gbit", quantum=60000, prio=1)
 tc.class_(l3, "htb", parent="1:1", classid="1:20", rate="1mbit", ceil="100mbit", mpu=64, overhead=4)
 tc.class_(l3, "htb", parent="1:1", classid="1:20", rate="2mbit", ceil="100mbit")
@@ -28,10 +28,13 @@ shape(link(6), link(7), rate=("1mbit", "2mbit"))
 
 // everyModularQdisc are those that a kernel without modules may lack.
 const everyModularQdisc = `
+ns = netns("a")
+def link(n): return veth("l%d" % n, "p%d" % n, ns=ns, peer_ns=ns, up=True)[0]
 l10 = link(10)
 netem(l10, delay="100500ns", jitter="33us", delay_correlation="25%", loss="0.3%", loss_correlation="7%", duplicate="1%", corrupt="0.001%", reorder="25%",
       reorder_correlation="50%", gap=5, rate="1mbit", rate_overhead=-4, rate_cell=53, rate_cell_overhead=5, limit=99)
-netem(l10, delay="3s", handle="3:")
+netem(l10, delay="3s")
+netem(l10, delay="2s", handle="3:")
 netem(link(11), loss_gemodel=["1%", "10%", "70%", "0.1%"], ecn=True)
 netem(link(12), rate="40gbit")
 fq_codel(link(13), limit=100, flows=16, target="4ms", interval="90ms", quantum=300, ecn=False, ce_threshold="1ms", memory_limit="1mb", drop_batch=8)
@@ -53,10 +56,12 @@ tc.class_(l23, "drr", parent=tc.qdisc(l23, "drr"), classid="1:7", quantum=3000)
 shape(link(24), link(25), delay="10ms", jitter="1ms", loss="1%", rate="1mbit")
 `
 
-// TestExplainedShaping proves them, by what tc says of two labs, each at once.
+// TestExplainedShaping proves them, by what tc says of two labs, each at once. The tc
+// of Debian 12 reckons the bucket of an htb class with times cut to microseconds:
+// those here are whole ones.
 func TestExplainedShaping(t *testing.T) {
 	needs(t, "iproute2", "ip", "bridge", "tc")
 	needs(t, "util-linux", "unshare", "mount")
-	explained(t, everyQdisc)
-	explained(t, everyQdisc+everyModularQdisc)
+	t.Run("tbf and htb", func(t *testing.T) { explained(t, everyQdisc) })
+	t.Run("others", func(t *testing.T) { explained(t, everyModularQdisc) })
 }

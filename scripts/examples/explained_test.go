@@ -36,10 +36,9 @@ fi
 if command -v tc >/dev/null; then
 	echo "== tc"
 	tc -d qdisc | sort
-	for l in $(ip -o link | sed 's/^[0-9]*: //;s/[@:].*//'); do
-		tc -d class show dev $l
-		tc -d filter show dev $l
-		for place in ingress egress; do tc -d filter show dev $l $place; done
+	for l in $(tc qdisc | sed -n 's/^qdisc [^ ]* [1-9a-f][0-9a-f]*: dev \([^ ]*\) .*/\1/p' | sort -u); do
+		echo "on $l"
+		printf '%s\n' "class show dev $l" "filter show dev $l" "filter show dev $l ingress" "filter show dev $l egress" | tc -force -d -batch - 2>/dev/null
 	done
 fi
 echo "== sysctl"
