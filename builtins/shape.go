@@ -46,7 +46,8 @@ func shapeSpecs() []*Spec {
 			keyword("jitter", eachWay(tUnitDuration), "", "by how much at most that varies"),
 			keyword("loss", eachWay(tShare), "", "the share of packets that are lost"),
 			keyword("rate", eachWay(tBitrate), "", "how fast packets pass"),
-			keyword("queue", eachWay(tUnitDuration), "\"50ms\"", "how long packets may wait for the rate")},
+			keyword("queue", eachWay(tUnitDuration), "\"50ms\"", "how long packets may wait for the rate"),
+			keyword("fallback", tBool, "False", fallbackDoc)},
 		Example: twoHosts + "s = shape(a[\"eth0\"], b[\"eth0\"], rate=(\"20mbit\", \"5mbit\"))\n" +
 			"t = throughput(a, b, \"500ms\", proto=\"udp\", rate=\"40mbit\")\nexpect.lt(t.bits_per_second, 26e6)\n" +
 			"t = throughput(b, a, \"500ms\", proto=\"udp\", rate=\"40mbit\")\nexpect.lt(t.bits_per_second, 6.5e6)\ns.undo()\nexpect.eq(a[\"eth0\"].qdiscs[0].kind, \"noqueue\")",
@@ -59,7 +60,7 @@ func shapeFn(c *Call) (starlark.Value, error) {
 	for i, name := range []string{"a", "b"} {
 		way := func(option string) any { return get(c, option, [2]any{})[i] }
 		e := &ends[i]
-		e.Link = get[*lab.Link](c, name, nil)
+		e.Link, e.Fallback = get[*lab.Link](c, name, nil), get(c, "fallback", false)
 		e.Delay, _ = way("delay").(time.Duration)
 		e.Jitter, _ = way("jitter").(time.Duration)
 		e.Loss, _ = way("loss").(float64)

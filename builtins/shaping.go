@@ -118,6 +118,9 @@ func (page *qdiscPage) specs() []*Spec { return []*Spec{page.spec(lab.QdiscKindO
 func (page *qdiscPage) spec(k *lab.QdiscKind) *Spec {
 	params := []Param{some("links", tLink, "whose packets")}
 	params = append(params, qdiscParams(k)...)
+	if k.Name == "netem" {
+		params = append(params, keyword("fallback", tBool, "False", fallbackDoc))
+	}
 	if !k.Ingress {
 		params = append(params, keyword("parent", tTcPlace, "\"root\"", "the class that it is below"),
 			keyword("handle", nameType("a handle", `"1:"`), "", "its number, in hexadecimal; the next that is free unless given"))
@@ -129,6 +132,9 @@ func (page *qdiscPage) spec(k *lab.QdiscKind) *Spec {
 		Example: page.example,
 		Fn: func(c *Call) (starlark.Value, error) {
 			s := lab.QdiscSpec{Kind: k, Options: c.qdiscOptions(k)}
+			if k.Name == "netem" {
+				s.Fallback = get(c, "fallback", false)
+			}
 			if !k.Ingress {
 				s.Parent, s.Handle = get(c, "parent", ""), get(c, "handle", "")
 			}
@@ -138,6 +144,7 @@ func (page *qdiscPage) spec(k *lab.QdiscKind) *Spec {
 }
 
 const (
+	fallbackDoc    = "where the kernel has no netem, and loss alone is asked for of it, let nftables lose the packets"
 	returnsShaping = "shaping: links handle qdiscs, and the method undo"
 	inPlace        = " One that is there is changed in place: what waits in it stays. undo() restores what was there before, and delete() of the result does."
 )

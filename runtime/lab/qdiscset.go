@@ -23,6 +23,8 @@ type QdiscSpec struct {
 	// Handle is its number, "1:", or of a class "1:10"; "" for the next that is free.
 	Handle  string
 	Options []Chosen
+	// Fallback: where the kernel has no netem, nftables loses packets, if that is all.
+	Fallback bool
 }
 
 // Shaping is a change of how links queue their packets, which can be taken back.
@@ -68,9 +70,12 @@ func SetQdisc(ctx context.Context, links []*Link, s QdiscSpec) (*Shaping, error)
 	for _, k := range links {
 		n, back, err := k.setQdisc(ctx, s)
 		if err != nil {
+			back, err = k.fallBack(ctx, s, err)
+		}
+		if err != nil {
 			return nil, made.abandon(ctx, err)
 		}
-		made.Links, made.back, made.Handle = append(made.Links, k), append(made.back, back), tcHandle(n.handle)
+		made.Links, made.back, made.Handle = append(made.Links, k), append(made.back, back), n.name()
 	}
 	if len(links) > 0 {
 		links[0].ns.lab.onUndo(made.Undo)
@@ -239,6 +244,14 @@ type tcNode struct {
 	data                 []byte
 	words                []string
 	seen                 string // the options as the kernel tells them
+}
+
+// name is the handle, or "" of what has none.
+func (n tcNode) name() string {
+	if n.handle == 0 {
+		return ""
+	}
+	return tcHandle(n.handle)
 }
 
 // remember keeps what a qdisc or class was asked for: the kernel does not tell all of

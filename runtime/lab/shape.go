@@ -12,6 +12,8 @@ type CableEnd struct {
 	Loss          float64 // a share of 1
 	Rate          float64 // bits per second; 0 for any
 	Queue         time.Duration
+	// Fallback: where the kernel has no netem, nftables loses packets, if there is no delay.
+	Fallback bool
 }
 
 // Shape gives the ends of cables their properties, all or none: netem for delay and
@@ -30,7 +32,7 @@ func Shape(ctx context.Context, ends []CableEnd) (*Shaping, error) {
 
 func (e *CableEnd) shape(ctx context.Context) (*Shaping, error) {
 	links := []*Link{e.Link}
-	netem := QdiscSpec{Kind: QdiscKindOf("netem")}
+	netem := QdiscSpec{Kind: QdiscKindOf("netem"), Fallback: e.Fallback}
 	for _, o := range []struct {
 		name  string
 		given any
@@ -56,7 +58,9 @@ func (e *CableEnd) shape(ctx context.Context) (*Shaping, error) {
 	if err != nil || e.Rate == 0 {
 		return made, err
 	}
-	tbf.Parent = made.Handle + "1" // netem's one class
+	if made.Handle != "" { // or nftables loses packets, and the root is free
+		tbf.Parent = made.Handle + "1" // netem's one class
+	}
 	behind, err := SetQdisc(ctx, links, tbf)
 	if err != nil {
 		return nil, made.abandon(ctx, err)

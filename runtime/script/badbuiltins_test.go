@@ -22,6 +22,8 @@ var badCalls = []struct {
 	{"bridge_port", `ports=p`, true}, {"bridge_vlan", `link=p, vid=7`, false}, {"bridge_vlan_global", `bridge=br, vid=7, mcast_querier=True`, false}, {"vni", `link=vx, vni=7`, false},
 	{"fdb", `link=p, mac="02:00:00:00:00:07"`, false}, {"mdb", `link=p, group="239.1.1.1"`, false}, {"fou", `ns=root, port=5555, ipproto=4`, false},
 	{"set_link", `links=a`, true}, {"move", `link=a, ns=root`, false}, {"rename", `link=a, name="z"`, false}, {"wg_peer", `public_key=wg_key().public`, false}, {"macsec_sa", `an=0`, false},
+	{"netem", `links=a`, true}, {"htb", `links=a`, true}, {"fq_codel", `links=a`, true}, {"fq", `links=a`, true}, {"cake", `links=a`, true}, {"prio", `links=a`, true}, {"sfq", `links=a`, true},
+	{"ingress", `links=a`, true}, {"clsact", `links=a`, true},
 	{"netns", ``, false}, {"state", `ns=root`, false},
 }
 
