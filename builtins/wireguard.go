@@ -56,15 +56,16 @@ func orNone(t *Type) *Type {
 
 // tWGEndpoint is an address and a port: none of a namespace, since nobody knows yet
 // who will ask.
-var tWGEndpoint = &Type{Name: "an address and a port", Good: `"10.0.0.1:51820"`, Convert: func(c *Call, v starlark.Value) (any, error) {
-	a, err := tEndpoint.Convert(c, v)
-	if err != nil {
-		return nil, err
+var tWGEndpoint = &Type{Name: "an address and a port", Good: `"10.0.0.1:51820"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
+	text, ok := starlark.AsString(v)
+	if !ok {
+		return nil, errType
 	}
-	if e := a.(endpoint); e.addr.ip.IsValid() {
-		return netip.AddrPortFrom(e.addr.ip, e.port), nil
+	a, err := netip.ParseAddrPort(text)
+	if err != nil || a.Port() == 0 {
+		return nil, lab.Usage(`like "10.0.0.1:51820" or "[fd00::1]:51820"`, "%s is no IP address with a port", v)
 	}
-	return nil, errType
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
 }}
 
 // tKeepalive is a time in whole seconds.

@@ -204,6 +204,7 @@ func (c *chunk) test(t *testing.T) {
 		if !known {
 			t.Errorf("not expected:\n%s", report)
 		}
+		c.checkCaret(t, report)
 	}
 	for _, e := range c.want {
 		if !e.met {
@@ -212,6 +213,26 @@ func (c *chunk) test(t *testing.T) {
 	}
 	if t.Failed() && o.Out != "" {
 		t.Logf("printed:\n%s", o.Out)
+	}
+}
+
+// checkCaret: below its first line a report shows the line that it names, with a
+// caret under something in the column that it names.
+func (c *chunk) checkCaret(t *testing.T, report string) {
+	t.Helper()
+	m := regexp.MustCompile(`^` + regexp.QuoteMeta(c.Path) + `:(\d+):(\d+): `).FindStringSubmatch(report)
+	if m == nil { // of a loaded file, or of the whole
+		return
+	}
+	n, _ := strconv.Atoi(m[1])
+	column, _ := strconv.Atoi(m[2])
+	line := strings.Split(c.Source, "\n")[n-1]
+	if plain := regexp.MustCompile(`^[ -~]{0,100}$`); !plain.MatchString(line) {
+		return // shortened or escaped: TestLongLine
+	}
+	want := "\n    " + line + "\n    " + strings.Repeat(" ", column-1) + "^"
+	if !strings.Contains(report+"\n", want+"\n") {
+		t.Errorf("want %q below the first line of\n%s", want, report)
 	}
 }
 
