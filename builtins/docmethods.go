@@ -5,7 +5,10 @@ import "strings"
 // methodSpecs are the methods of values, which are no names by themselves, for the
 // pages of documentation.
 func methodSpecs() []*Spec {
-	all := append(captureMethods(), processMethods...)
+	all := captureMethods()
+	for i := range processMethods {
+		all = append(all, &processMethods[i].Spec)
+	}
 	return append(append(all, &serverStop.Spec, dhcpRenew, dhcpRelease, radvdStop), tunMethods...)
 }
 

@@ -75,8 +75,8 @@ func (p *Process) Attr(name string) (starlark.Value, error) {
 	}
 	for _, m := range processMethods {
 		if m.Name == "process."+name {
-			bound := *m
-			bound.Fn = func(c *Call) (starlark.Value, error) { return processFn[m.Name](c, p.process) }
+			bound := m.Spec
+			bound.Fn = func(c *Call) (starlark.Value, error) { return m.do(c, p.process) }
 			return bound.builtin(p.env), nil
 		}
 	}
@@ -107,38 +107,41 @@ var tSignal = &Type{Name: "a signal's name or number", Good: `"HUP"`, Convert: f
 	return nil, errType
 }}
 
-var processMethods = []*Spec{
-	{Name: "process.stop", Doc: "Sends SIGTERM to the process's group, and SIGKILL to what has not ended after the timeout.", Params: []Param{optional("timeout", tDuration, "\"2s\"", "from SIGTERM to SIGKILL")}},
-	{Name: "process.wait", Returns: "the exit status; 128 + N after signal N", Doc: "Waits for the end of the process; one that does not end in time is an error, and goes on.", Params: []Param{optional("timeout", tDuration, "", "at most so long")}},
-	{Name: "process.lines", Returns: "a list of strings", Doc: "The lines of the last mebibyte of what it has printed so far, on both streams, without their ends."},
-	{Name: "process.signal", Doc: "Sends a signal to the process's group.", Params: []Param{required("signal", tSignal, "which")}},
+// processMethod is a method of processes, and what it does to one.
+type processMethod struct {
+	Spec
+	do func(*Call, *process.Process) (starlark.Value, error)
 }
 
-var processFn = map[string]func(*Call, *process.Process) (starlark.Value, error){
-	"process.lines": func(_ *Call, p *process.Process) (starlark.Value, error) { return strs(p.Lines()), nil },
-	"process.stop": func(c *Call, p *process.Process) (starlark.Value, error) {
-		p.Notice()
-		return nil, c.Env.Lab.Stop(c.Ctx, p, get(c, "timeout", 2*time.Second))
-	},
-	"process.wait": func(c *Call, p *process.Process) (starlark.Value, error) {
-		ctx, cancel := c.within("timeout")
-		defer cancel()
-		ended := false
-		c.Blocking(func() { ended = p.Wait(ctx) })
-		if !ended {
-			if c.Ctx.Err() != nil {
-				return nil, context.Cause(c.Ctx)
+var processMethods = []processMethod{
+	{Spec{Name: "process.stop", Doc: "Sends SIGTERM to the process's group, and SIGKILL to what has not ended after the timeout.", Params: []Param{optional("timeout", tDuration, "\"2s\"", "from SIGTERM to SIGKILL")}},
+		func(c *Call, p *process.Process) (starlark.Value, error) {
+			p.Notice()
+			return nil, c.Env.Lab.Stop(c.Ctx, p, get(c, "timeout", 2*time.Second))
+		}},
+	{Spec{Name: "process.wait", Returns: "the exit status; 128 + N after signal N", Doc: "Waits for the end of the process; one that does not end in time is an error, and goes on.", Params: []Param{optional("timeout", tDuration, "", "at most so long")}},
+		func(c *Call, p *process.Process) (starlark.Value, error) {
+			ctx, cancel := c.within("timeout")
+			defer cancel()
+			ended := false
+			c.Blocking(func() { ended = p.Wait(ctx) })
+			if !ended {
+				if c.Ctx.Err() != nil {
+					return nil, context.Cause(c.Ctx)
+				}
+				return nil, &lab.Error{Op: fmt.Sprintf("%s has not ended within %v", strings.Join(p.Argv, " "), get(c, "timeout", time.Duration(0))), Kind: lab.KindTimeout}
 			}
-			return nil, &lab.Error{Op: fmt.Sprintf("%s has not ended within %v", strings.Join(p.Argv, " "), get(c, "timeout", time.Duration(0))), Kind: lab.KindTimeout}
-		}
-		p.Notice()
-		code, _ := p.Code()
-		return starlark.MakeInt(code), nil
-	},
-	"process.signal": func(c *Call, p *process.Process) (starlark.Value, error) {
-		p.Notice()
-		return nil, c.Env.Lab.Signal(c.Ctx, p, get(c, "signal", syscall.Signal(0)))
-	},
+			p.Notice()
+			code, _ := p.Code()
+			return starlark.MakeInt(code), nil
+		}},
+	{Spec{Name: "process.lines", Returns: "a list of strings", Doc: "The lines of the last mebibyte of what it has printed so far, on both streams, without their ends."},
+		func(_ *Call, p *process.Process) (starlark.Value, error) { return strs(p.Lines()), nil }},
+	{Spec{Name: "process.signal", Doc: "Sends a signal to the process's group.", Params: []Param{required("signal", tSignal, "which")}},
+		func(c *Call, p *process.Process) (starlark.Value, error) {
+			p.Notice()
+			return nil, c.Env.Lab.Signal(c.Ctx, p, get(c, "signal", syscall.Signal(0)))
+		}},
 }
 
 // within is the call's context with the deadline that a parameter gives.

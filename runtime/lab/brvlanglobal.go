@@ -64,22 +64,15 @@ func (k *Link) VLANGlobals() (all []*VLANGlobal, err error) {
 		return nil, err
 	}
 	ask := append(vlanHead(k.index), nl.NewRtAttr(vlanDumpFlags, nl.Uint32Attr(vlanDumpGlobal)).Serialize()...)
-	bodies, err := k.ns.bodies(unix.RTM_GETVLAN, ask)
+	entries, err := k.entries(unix.RTM_GETVLAN, ask, vlanGlobal)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, k.failed(err, "", "list the VLANs of %s", k)
 	}
-	for _, body := range bodies {
-		if len(body) < 8 || int(u32(body[4:])) != k.index {
-			continue
-		}
-		for kind, v := range attributes(body[8:]) {
-			if kind == vlanGlobal {
-				all = append(all, parseVLANGlobals(k, v)...)
-			}
-		}
+	for _, v := range entries {
+		all = append(all, parseVLANGlobals(k, v)...)
 	}
 	return all, nil
 }

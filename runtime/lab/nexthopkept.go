@@ -98,9 +98,18 @@ func (c keptNexthops) has(id int) bool {
 	return slices.ContainsFunc(c.objects, func(n rawNexthop) bool { return n.id == id })
 }
 
-// restore makes the objects what they were, groups after what is in them.
+// restore makes the objects, and then the routes, what they were.
 func (c keptNexthops) restore(ctx context.Context) error {
-	now, err := c.ns.rawNexthops()
+	put := func(ctx context.Context) error { return c.ns.putRoutes(ctx, c.routes, c.at) }
+	return errors.Join(c.ns.putNexthops(c.objects), orLate(ctx, put(ctx), put))
+}
+
+// putNexthops makes again what is missing of objects, groups after what is in them.
+func (ns *Namespace) putNexthops(objects []rawNexthop) error {
+	if len(objects) == 0 {
+		return nil
+	}
+	now, err := ns.rawNexthops()
 	if err != nil {
 		return err
 	}
@@ -110,17 +119,16 @@ func (c keptNexthops) restore(ctx context.Context) error {
 	}
 	var failed []error
 	for _, groups := range []bool{false, true} {
-		for _, n := range c.objects {
+		for _, n := range objects {
 			if there[string(n.body)] || (n.members != nil) != groups {
 				continue
 			}
-			if err := c.ns.replay(unix.RTM_NEWNEXTHOP, unix.NLM_F_REPLACE, n.body); err != nil {
-				failed = append(failed, kernelError(err, "", "restore nexthop %d%s", n.id, where(c.ns)))
+			if err := ns.replay(unix.RTM_NEWNEXTHOP, unix.NLM_F_REPLACE, n.body); err != nil {
+				failed = append(failed, kernelError(err, "", "restore nexthop %d%s", n.id, where(ns)))
 			}
 		}
 	}
-	put := func(ctx context.Context) error { return c.ns.putRoutes(ctx, c.routes, c.at) }
-	return errors.Join(append(failed, orLate(ctx, put(ctx), put))...)
+	return errors.Join(failed...)
 }
 
 // nexthopsOf chooses those over a link, and then the groups that they are in.
@@ -140,33 +148,17 @@ func nexthopsOf(all []rawNexthop, index int) []rawNexthop {
 	return own
 }
 
-// putNexthops makes again what is missing of nexthop objects of the link.
+// putNexthops makes again what is missing of nexthop objects of the link, which may have
+// another index now.
 func (k *Link) putNexthops(objects []rawNexthop) error {
-	if len(objects) == 0 {
-		return nil
-	}
-	now, err := k.ns.rawNexthops()
-	if err != nil {
-		return err
-	}
-	there := map[string]bool{}
-	for _, n := range now {
-		there[string(n.body)] = true
-	}
-	var failed []error
-	for _, n := range objects {
-		body := withAttributes(n.body, sizeofNhMsg, func(kind int, v []byte) bool {
+	own := slices.Clone(objects)
+	for i := range own {
+		own[i].body = withAttributes(own[i].body, sizeofNhMsg, func(kind int, v []byte) bool {
 			if kind == nhaOIF {
 				putU32(v, uint32(k.index))
 			}
 			return true
 		})
-		if there[string(body)] {
-			continue
-		}
-		if err := k.ns.replay(unix.RTM_NEWNEXTHOP, unix.NLM_F_REPLACE, body); err != nil {
-			failed = append(failed, k.failed(err, "", "restore nexthop %d of %s", n.id, k))
-		}
 	}
-	return errors.Join(failed...)
+	return k.ns.putNexthops(own)
 }

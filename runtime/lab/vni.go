@@ -198,22 +198,33 @@ func (k *Link) VNIs() (all []*VNI, err error) {
 	if err := k.check(); err != nil {
 		return nil, err
 	}
-	bodies, err := k.ns.bodies(unix.RTM_GETTUNNEL, vniHead(0))
+	entries, err := k.entries(unix.RTM_GETTUNNEL, vniHead(0), vniEntry)
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, k.failed(err, "", "list the segments of %s", k)
 	}
+	for _, v := range entries {
+		all = append(all, parseVNIs(k, v)...)
+	}
+	slices.SortFunc(all, func(a, b *VNI) int { return a.ID - b.ID })
+	return all, nil
+}
+
+// entries are the attributes of a kind in those messages of a dump that are of the link.
+// Their header is a family and, from the fifth byte on, an ifindex: a struct
+// br_vlan_msg, br_port_msg or tunnel_msg.
+func (k *Link) entries(dump int, ask []byte, kind int) (all [][]byte, err error) {
+	bodies, err := k.ns.bodies(dump, ask)
 	for _, body := range bodies {
 		if len(body) < 8 || int(u32(body[4:])) != k.index {
 			continue
 		}
-		for kind, v := range attributes(body[8:]) {
-			if kind == vniEntry {
-				all = append(all, parseVNIs(k, v)...)
+		for a, v := range attributes(body[8:]) {
+			if a == kind {
+				all = append(all, v)
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b *VNI) int { return a.ID - b.ID })
-	return all, nil
+	return all, err
 }
 
 // parseVNIs reads an entry, which is one segment or a range of equal ones.
