@@ -86,8 +86,12 @@ func (env *Env) ReportDead() {
 		if !ended || s.process.Noticed() || code == 0 || slices.Contains(asked, code) {
 			continue
 		}
-		text := fmt.Sprintf("%s has died and nobody noticed: exit status %d%s",
-			strings.Join(s.process.Argv, " "), code, lab.LastLines(s.process.Output()))
+		hint := lab.ExitHint(s.process.Output())
+		if hint != "" {
+			hint = " (" + hint + ")"
+		}
+		text := fmt.Sprintf("%s has died and nobody noticed: exit status %d%s%s",
+			strings.Join(s.process.Argv, " "), code, hint, lab.LastLines(s.process.Output()))
 		env.report(CheckFailure{Check: "spawn", Text: text, Pos: s.pos, Via: s.via})
 	}
 }

@@ -41,7 +41,7 @@ func (ns *Namespace) Exec(ctx context.Context, s process.Spec, check bool) (proc
 	}
 	if check && r.Code != 0 {
 		return r, &Error{Kind: KindCommand, Op: fmt.Sprintf("%s%s: exit status %d%s", quoted(s.Argv), where(ns), r.Code, lastWords(r)),
-			Hint: ns.exitHint(r)}
+			Hint: ExitHint(r.Stderr)}
 	}
 	return r, nil
 }
@@ -177,14 +177,14 @@ func printable(text string) string {
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\t`, "\t").Replace(quoted[1 : len(quoted)-1])
 }
 
-// exitHint recognizes a program that wanted to change its user where the lab
-// has only one.
-func (ns *Namespace) exitHint(r process.Result) string {
+// ExitHint recognizes, by what it printed, a program that wanted to change its user
+// where the lab has only one.
+func ExitHint(printed string) string {
 	if !oneID() {
 		return ""
 	}
-	for _, word := range []string{"Couldn't change to", "setgroups", "setuid", "setgid", "setegid", "seteuid", "initgroups", "chown", "setresuid", "setresgid"} {
-		if strings.Contains(r.Stderr, word) {
+	for _, word := range []string{"Couldn't change to", "change ownership", "setgroups", "setuid", "setgid", "setegid", "seteuid", "initgroups", "chown", "setresuid", "setresgid"} {
+		if strings.Contains(printed, word) {
 			return "this program changes user; install uidmap and add a subuid range"
 		}
 	}

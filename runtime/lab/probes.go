@@ -30,7 +30,7 @@ func (ns *Namespace) asking(ctx context.Context, op string, v6 bool, args []even
 	}
 	defer leave()
 	start := time.Now()
-	wait(ctx, func() { err = ask(enter) })
+	wait(ctx, func() { err = aside(func() error { return ask(enter) }) })
 	ns.lab.emit(ctx, op, ns, start, err, args...)
 	if err != nil {
 		return probeError(ctx, err, op, ns)

@@ -92,7 +92,7 @@ func (ns *Namespace) notReadyError(cause error, p *process.Process, ready *Ready
 	if code == 0 {
 		e.Hint = "spawn() is for a program that stays in the foreground; one that goes to the background by itself is for exec_in()"
 	} else {
-		e.Hint = ns.exitHint(process.Result{Stderr: p.Output()})
+		e.Hint = ExitHint(p.Output())
 	}
 	return e
 }

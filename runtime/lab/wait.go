@@ -41,3 +41,23 @@ func sleep(ctx context.Context, d time.Duration) (whole bool) {
 	})
 	return whole
 }
+
+// aside runs fn in a goroutine of its own and waits for it. A script's goroutine is
+// locked to its thread ([netns.Pin]), so that each word between it and another one costs
+// a change of threads; here that is two, however many words fn needs. A panic in fn is
+// the caller's.
+func aside(fn func() error) error {
+	var err error
+	var panicked any
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }()
+		err = fn()
+	}()
+	<-done
+	if panicked != nil {
+		panic(panicked)
+	}
+	return err
+}
