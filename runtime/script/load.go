@@ -69,7 +69,7 @@ func (r *Runner) find(from, name string) (path, source string, err error) {
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", lab.Usage(fmt.Sprintf("it is looked for beside %s; the standard library is @lab and @topo", from), "there is no file %s", path)
+		return "", "", lab.Usage(fmt.Sprintf("it is looked for beside %s; the standard library is %s", from, strings.Join(std.Names(), " ")), "there is no file %s", path)
 	}
 	if err != nil {
 		return "", "", &lab.Error{Kind: lab.KindUsage, Err: err}

@@ -66,6 +66,24 @@ var mutants = map[string][]mutant{
 		{name: "forwarded to the other host", old: "\"192.168.1.10:80\", iif", new: "\"192.168.1.11:80\", iif"},
 		{name: "forwarding not allowed", old: "dst = hosts[0], proto", new: "dst = hosts[1], proto"},
 	},
+	"double_nat.star": {
+		{name: "another address outside", old: `wan_addr = "203.0.113.2/24")`, new: `wan_addr = "203.0.113.3/24")`},
+		{name: "another address between", old: `wan_addr = "100.64.0.2/10"`, new: `wan_addr = "100.64.0.3/10"`},
+		{name: "server knows the inside", old: `expect.unreachable(server, "192`, new: "route(server, \"192.168.1.0/24\", via = \"203.0.113.2\")\nroute(outer.ns, \"192.168.1.0/24\", via = \"100.64.0.2\")\nouter.firewall.accept(hook = \"forward\")\ninner.firewall.accept(hook = \"forward\")\nexpect.unreachable(server, \"192"},
+	},
+	"firewall.star": {
+		{name: "the other subnet", old: `src = "10.0.1.0/24")`, new: `src = "10.0.0.0/24")`},
+		{name: "everything dropped", old: `fw.drop(proto = "icmp", src`, new: `fw.drop(src`},
+		{name: "to the wrong host", old: `local.dnat("10.0.0.2", hook`, new: `local.dnat("10.0.0.3", hook`},
+		{name: "not masqueraded", old: `same = local.masquerade(oif = a["eth0"], src = "192.0.2.1")`, new: `same = local.masquerade(oif = a["eth0"], src = "192.0.2.9")`},
+		{name: "not redirected", old: `proto = "tcp", dport = 8000)`, new: `proto = "tcp", dport = 8001)`},
+	},
+	"partition.star": {
+		{name: "another side", old: `partition(minority, majority)`, new: `partition(nodes[:3], nodes[3:])`},
+		{name: "not healed", old: "split.heal()\nfor x in minority:\n    expect.reachable(x, \"10.0.0.44\", timeout = \"10s\")", new: "for x in minority:\n    expect.reachable(x, \"10.0.0.44\", timeout = \"100ms\")"},
+		{name: "both ways", old: `, one_way = True)`, new: `)`},
+		{name: "carrier lost", old: `during(blackhole(port), dead)`, new: `during(down(port), dead)`},
+	},
 	"capture.star": {
 		{name: "not a router", old: `router("r"), host("b")`, new: `host("r"), host("b")`},
 		{name: "another ttl", old: `ping(a, b).ttl`, new: `ping(a, b, ttl = 32).ttl`},
