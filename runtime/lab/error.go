@@ -63,12 +63,14 @@ func Errno(err error) string {
 	return unix.ErrnoName(errno)
 }
 
-// describe adds the symbolic name to an errno's words.
+// describe adds the symbolic name to the words of an errno that err ends with.
 func describe(err error) string {
-	if errno, ok := err.(unix.Errno); ok {
-		if name := unix.ErrnoName(errno); name != "" {
-			return fmt.Sprintf("%s (%s)", errno.Error(), name)
-		}
+	var errno unix.Errno
+	if !errors.As(err, &errno) || !strings.HasSuffix(err.Error(), errno.Error()) {
+		return err.Error()
+	}
+	if name := unix.ErrnoName(errno); name != "" {
+		return fmt.Sprintf("%v (%s)", err, name)
 	}
 	return err.Error()
 }
