@@ -20,7 +20,7 @@ func (env *Env) vni(v *lab.VNI) *Record {
 func (env *Env) vlanGlobal(v *lab.VLANGlobal) *Record {
 	fields := []field{{"bridge", env.link(v.Bridge)}, {"vid", starlark.MakeInt(v.ID)}}
 	words := []string{"vid " + starlark.MakeInt(v.ID).String()}
-	for _, o := range lab.VLANGlobalOptions {
+	for _, o := range lab.VLANGlobalOptions() {
 		value := starlark.Value(starlark.None)
 		if plain := env.optionValue(v.Values[o.Name]); plain != nil {
 			value = plain
@@ -33,7 +33,7 @@ func (env *Env) vlanGlobal(v *lab.VLANGlobal) *Record {
 
 func bridgeVLANSpecs() []*Spec {
 	params := []Param{required("bridge", tLink, "which"), required("vid", tVIDs, "1 to 4094, or a range like \"10-20\"")}
-	for _, o := range lab.VLANGlobalOptions {
+	for _, o := range lab.VLANGlobalOptions() {
 		params = append(params, keyword(o.Name, optionType(o), "", o.Doc))
 	}
 	return []*Spec{
@@ -67,7 +67,7 @@ func bridgeVLANSpecs() []*Spec {
 
 func setVLANGlobal(c *Call) (starlark.Value, error) {
 	var options []lab.Chosen
-	for _, o := range lab.VLANGlobalOptions {
+	for _, o := range lab.VLANGlobalOptions() {
 		if c.Given(o.Name) {
 			options = append(options, lab.Chosen{Option: o, Given: c.values[c.at(o.Name)]})
 		}

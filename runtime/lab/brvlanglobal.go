@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -28,26 +28,22 @@ const (
 
 // VLANGlobalOptions are the options of `bridge vlan global set`; those of a bridge
 // without mcast_vlan_snooping have no effect.
-var VLANGlobalOptions = func() []*Option {
-	zeroOne := Switch{1, oneZero, false}
-	count := Number{Size: 4, Max: math.MaxUint32}
-	long := Time{0, 1000000 * time.Second, userHZ, true}
-	atLeastSecond := Time{time.Second, 1000000 * time.Second, userHZ, true}
+var VLANGlobalOptions = sync.OnceValue(func() []*Option {
 	return []*Option{
-		{Name: "mcast_snooping", Doc: "send groups only where they are wanted (RFC 4541)", attr: 3, Value: zeroOne},
-		{Name: "mcast_querier", Doc: "ask who wants which group", attr: 15, Value: zeroOne},
-		{Name: "mcast_igmp_version", Doc: "2 or 3", attr: 4, Value: Number{Size: 1, Min: 2, Max: 3}},
-		{Name: "mcast_mld_version", Doc: "1 or 2", attr: 5, Value: Number{Size: 1, Min: 1, Max: 2}},
-		{Name: "mcast_last_member_count", Doc: "how often it asks when a member leaves", attr: 6, Value: count},
-		{Name: "mcast_last_member_interval", Doc: "between those when a member leaves", attr: 8, Value: long},
-		{Name: "mcast_startup_query_count", Doc: "how many queries it begins with", attr: 7, Value: count},
-		{Name: "mcast_startup_query_interval", Doc: "between the first queries", attr: 14, Value: atLeastSecond},
-		{Name: "mcast_membership_interval", Doc: "how long a member is remembered", attr: 10, Value: long},
-		{Name: "mcast_querier_interval", Doc: "how long another querier is remembered", attr: 11, Value: long},
-		{Name: "mcast_query_interval", Doc: "between queries", attr: 12, Value: atLeastSecond},
-		{Name: "mcast_query_response_interval", Doc: "how long members may take to answer", attr: 13, Value: long},
+		mcastOption("mcast_snooping", 3),
+		mcastOption("mcast_querier", 15),
+		mcastOption("mcast_igmp_version", 4),
+		mcastOption("mcast_mld_version", 5),
+		mcastOption("mcast_last_member_count", 6),
+		mcastOption("mcast_last_member_interval", 8),
+		mcastOption("mcast_startup_query_count", 7),
+		mcastOption("mcast_startup_query_interval", 14),
+		mcastOption("mcast_membership_interval", 10),
+		mcastOption("mcast_querier_interval", 11),
+		mcastOption("mcast_query_interval", 12),
+		mcastOption("mcast_query_response_interval", 13),
 	}
-}()
+})
 
 // VLANGlobal is what a bridge does in a whole VLAN.
 type VLANGlobal struct {
@@ -88,7 +84,7 @@ func parseVLANGlobals(k *Link, data []byte) (all []*VLANGlobal) {
 			last = u16(b)
 		}
 	}
-	values := (&Kind{Options: VLANGlobalOptions}).read(data)
+	values := (&Kind{Options: VLANGlobalOptions()}).read(data)
 	for id := first; id <= max(first, last); id++ {
 		all = append(all, &VLANGlobal{k, id, values, data})
 	}
@@ -98,7 +94,7 @@ func parseVLANGlobals(k *Link, data []byte) (all []*VLANGlobal) {
 // SetVLANGlobal changes what a bridge does in VLANs that it is itself a member of or
 // one of its ports is, all or nothing, as `bridge vlan global set` does.
 func (k *Link) SetVLANGlobal(ctx context.Context, first, last int, options []Chosen) error {
-	if err := (&Kind{Options: VLANGlobalOptions}).checkOptions(chosen{options: options}); err != nil {
+	if err := (&Kind{Options: VLANGlobalOptions()}).checkOptions(chosen{options: options}); err != nil {
 		return err
 	}
 	before, err := k.VLANGlobals()

@@ -14,8 +14,6 @@ var oneZero = [2]string{"0", "1"}
 
 func bridgeKind() *Kind {
 	zeroOne := Switch{1, oneZero, false}
-	long := Time{0, 1000000 * time.Second, userHZ, true}
-	atLeastSecond := Time{time.Second, 1000000 * time.Second, userHZ, true}
 	return &Kind{Name: "bridge", prefix: "br", check: checkBridge, Options: []*Option{
 		{Name: "stp", ip: "stp_state", Doc: "run the spanning tree protocol", attr: nl.IFLA_BR_STP_STATE, Value: Switch{4, oneZero, false}},
 		{Name: "forward_delay", Doc: "time in each of listening and learning, 2 to 30 s with STP", attr: nl.IFLA_BR_FORWARD_DELAY, Value: Time{0, 30 * time.Second, userHZ, false}},
@@ -32,28 +30,56 @@ func bridgeKind() *Kind {
 		{Name: "vlan_default_pvid", Doc: "the VLAN of new ports, 1 unless given; 0 for none", attr: nl.IFLA_BR_VLAN_DEFAULT_PVID, Value: Number{Size: 2, Max: 4094}},
 		{Name: "vlan_stats_enabled", Doc: "count by VLAN", attr: nl.IFLA_BR_VLAN_STATS_ENABLED, Value: zeroOne},
 		{Name: "vlan_stats_per_port", Doc: "count by VLAN and port; set while no port has VLANs", attr: unix.IFLA_BR_VLAN_STATS_PER_PORT, Value: zeroOne},
-		{Name: "mcast_snooping", Doc: "send groups only where they are wanted (RFC 4541)", attr: nl.IFLA_BR_MCAST_SNOOPING, Value: zeroOne},
+		mcastOption("mcast_snooping", nl.IFLA_BR_MCAST_SNOOPING),
 		{Name: "mcast_vlan_snooping", Doc: "the same by VLAN; needs vlan_filtering", attr: unix.IFLA_BR_MULTI_BOOLOPT, Value: Bit{2, oneZero}},
 		{Name: "mcast_router", Doc: "the host is a multicast router: 0 never, 1 when it is heard, 2 always", attr: nl.IFLA_BR_MCAST_ROUTER, Value: Number{Size: 1, Max: 2}},
 		{Name: "mcast_query_use_ifaddr", Doc: "queries come from the bridge's address, not 0.0.0.0", attr: nl.IFLA_BR_MCAST_QUERY_USE_IFADDR, Value: zeroOne},
-		{Name: "mcast_querier", Doc: "ask who wants which group", attr: nl.IFLA_BR_MCAST_QUERIER, Value: zeroOne},
+		mcastOption("mcast_querier", nl.IFLA_BR_MCAST_QUERIER),
 		{Name: "mcast_hash_elasticity", Doc: "of no effect since Linux 5.0, where it is 16", attr: nl.IFLA_BR_MCAST_HASH_ELASTICITY, Value: Number{Size: 4, Max: math.MaxUint32}},
 		{Name: "mcast_hash_max", Doc: "how many groups are remembered, a power of 2", attr: nl.IFLA_BR_MCAST_HASH_MAX, Value: Number{Size: 4, Min: 1, Max: 1 << 31}},
-		{Name: "mcast_last_member_count", Doc: "how often it asks when a member leaves", attr: nl.IFLA_BR_MCAST_LAST_MEMBER_CNT, Value: Number{Size: 4, Max: math.MaxUint32}},
-		{Name: "mcast_startup_query_count", Doc: "how many queries it begins with", attr: nl.IFLA_BR_MCAST_STARTUP_QUERY_CNT, Value: Number{Size: 4, Max: math.MaxUint32}},
-		{Name: "mcast_last_member_interval", Doc: "between those when a member leaves", attr: nl.IFLA_BR_MCAST_LAST_MEMBER_INTVL, Value: long},
-		{Name: "mcast_membership_interval", Doc: "how long a member is remembered", attr: nl.IFLA_BR_MCAST_MEMBERSHIP_INTVL, Value: long},
-		{Name: "mcast_querier_interval", Doc: "how long another querier is remembered", attr: nl.IFLA_BR_MCAST_QUERIER_INTVL, Value: long},
-		{Name: "mcast_query_interval", Doc: "between queries", attr: nl.IFLA_BR_MCAST_QUERY_INTVL, Value: atLeastSecond},
-		{Name: "mcast_query_response_interval", Doc: "how long members may take to answer", attr: nl.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL, Value: long},
-		{Name: "mcast_startup_query_interval", Doc: "between the first queries", attr: nl.IFLA_BR_MCAST_STARTUP_QUERY_INTVL, Value: atLeastSecond},
+		mcastOption("mcast_last_member_count", nl.IFLA_BR_MCAST_LAST_MEMBER_CNT),
+		mcastOption("mcast_startup_query_count", nl.IFLA_BR_MCAST_STARTUP_QUERY_CNT),
+		mcastOption("mcast_last_member_interval", nl.IFLA_BR_MCAST_LAST_MEMBER_INTVL),
+		mcastOption("mcast_membership_interval", nl.IFLA_BR_MCAST_MEMBERSHIP_INTVL),
+		mcastOption("mcast_querier_interval", nl.IFLA_BR_MCAST_QUERIER_INTVL),
+		mcastOption("mcast_query_interval", nl.IFLA_BR_MCAST_QUERY_INTVL),
+		mcastOption("mcast_query_response_interval", nl.IFLA_BR_MCAST_QUERY_RESPONSE_INTVL),
+		mcastOption("mcast_startup_query_interval", nl.IFLA_BR_MCAST_STARTUP_QUERY_INTVL),
 		{Name: "mcast_stats_enabled", Doc: "count multicast messages", attr: nl.IFLA_BR_MCAST_STATS_ENABLED, Value: zeroOne},
-		{Name: "mcast_igmp_version", Doc: "2 or 3", attr: nl.IFLA_BR_MCAST_IGMP_VERSION, Value: Number{Size: 1, Min: 2, Max: 3}},
-		{Name: "mcast_mld_version", Doc: "1 or 2", attr: nl.IFLA_BR_MCAST_MLD_VERSION, Value: Number{Size: 1, Min: 1, Max: 2}},
+		mcastOption("mcast_igmp_version", nl.IFLA_BR_MCAST_IGMP_VERSION),
+		mcastOption("mcast_mld_version", nl.IFLA_BR_MCAST_MLD_VERSION),
 		{Name: "nf_call_iptables", Doc: "pass IPv4 to iptables (module br_netfilter)", attr: nl.IFLA_BR_NF_CALL_IPTABLES, Value: zeroOne},
 		{Name: "nf_call_ip6tables", Doc: "pass IPv6 to ip6tables", attr: nl.IFLA_BR_NF_CALL_IP6TABLES, Value: zeroOne},
 		{Name: "nf_call_arptables", Doc: "pass ARP to arptables", attr: nl.IFLA_BR_NF_CALL_ARPTABLES, Value: zeroOne},
 	}}
+}
+
+// mcastOption is an option of multicast snooping, which a bridge has for itself and for
+// each VLAN, by the attribute that it has there.
+func mcastOption(name string, attr int) *Option {
+	zeroOne, count := Switch{1, oneZero, false}, Number{Size: 4, Max: math.MaxUint32}
+	long := Time{0, 1000000 * time.Second, userHZ, true}
+	atLeastSecond := Time{time.Second, 1000000 * time.Second, userHZ, true}
+	for _, o := range []Option{
+		{Name: "mcast_snooping", Doc: "send groups only where they are wanted (RFC 4541)", Value: zeroOne},
+		{Name: "mcast_querier", Doc: "ask who wants which group", Value: zeroOne},
+		{Name: "mcast_igmp_version", Doc: "2 or 3", Value: Number{Size: 1, Min: 2, Max: 3}},
+		{Name: "mcast_mld_version", Doc: "1 or 2", Value: Number{Size: 1, Min: 1, Max: 2}},
+		{Name: "mcast_last_member_count", Doc: "how often it asks when a member leaves", Value: count},
+		{Name: "mcast_last_member_interval", Doc: "between those when a member leaves", Value: long},
+		{Name: "mcast_startup_query_count", Doc: "how many queries it begins with", Value: count},
+		{Name: "mcast_startup_query_interval", Doc: "between the first queries", Value: atLeastSecond},
+		{Name: "mcast_membership_interval", Doc: "how long a member is remembered", Value: long},
+		{Name: "mcast_querier_interval", Doc: "how long another querier is remembered", Value: long},
+		{Name: "mcast_query_interval", Doc: "between queries", Value: atLeastSecond},
+		{Name: "mcast_query_response_interval", Doc: "how long members may take to answer", Value: long},
+	} {
+		if o.Name == name {
+			o.attr = attr
+			return &o
+		}
+	}
+	panic("no option " + name)
 }
 
 func checkBridge(c chosen) error {

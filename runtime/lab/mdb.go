@@ -213,7 +213,7 @@ func (k *Link) MDB() ([]*MDBEntry, error) {
 	if err := k.check(); err != nil {
 		return nil, err
 	}
-	bodies, err := k.ns.bodies(unix.RTM_GETMDB, vlanHead(0))
+	tables, err := k.entries(unix.RTM_GETMDB, vlanHead(0), mdbMDB)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil // it snoops no multicast (CONFIG_BRIDGE_IGMP_SNOOPING)
 	}
@@ -221,18 +221,10 @@ func (k *Link) MDB() ([]*MDBEntry, error) {
 		return nil, kernelError(err, "", "list the groups of %s", k)
 	}
 	var all []*MDBEntry
-	for _, body := range bodies {
-		if len(body) < 8 || int(u32(body[4:])) != k.index {
-			continue
-		}
-		for kind, v := range attributes(body[8:]) {
-			if kind != mdbMDB {
-				continue
-			}
-			for kind, entry := range attributes(v) {
-				if kind == mdbEntry {
-					all = append(all, k.parseMDB(entry)...)
-				}
+	for _, table := range tables {
+		for kind, entry := range attributes(table) {
+			if kind == mdbEntry {
+				all = append(all, k.parseMDB(entry)...)
 			}
 		}
 	}
