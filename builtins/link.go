@@ -130,6 +130,10 @@ func (l *Link) Attr(name string) (starlark.Value, error) {
 		classes, err := l.link.Classes()
 		return recordRows(l.env, classes, l.env.qdisc), err
 	}
+	if name == "filters" { // the same
+		filters, err := l.link.Filters()
+		return recordRows(l.env, filters, l.env.filter), err
+	}
 	if name == "state" || name == "flags" || name == "carrier" {
 		l.env.Lab.Settle(l.env.Ctx) // after up(), the kernel needs a moment
 	}

@@ -147,7 +147,7 @@ var registry = sync.OnceValue(func() []*family {
 		newFamily(conntrackSpecs, "conntrack_on"),
 		newFamily(nftSpecs, "nft"),
 		newFamily(shapeSpecs, "shape"),
-		newFamily(tcSpecs, "tc.qdisc", "tc.class_"),
+		newFamily(tcSpecs, "tc.qdisc", "tc.class_", "tc.filter"),
 		newFamily(faultSpecs, "partition", "blackhole", "flap", "during", "schedule"),
 		newFamily(execSpecs, "exec_in", "spawn", "which"),
 		newFamily(worldSpecs, "write_file"),

@@ -15,7 +15,7 @@ func stateSpecs() []*Spec {
 		{
 			Name: "state", Family: familyAddrs, Returns: "state",
 			Doc: "Reads everything of a namespace as one value: links (with the options of their kinds, and those of ports), addrs, routes of all tables, " +
-				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, maddrs that somebody made, mroutes, qdiscs, classes, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
+				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, maddrs that somebody made, mroutes, qdiscs, classes and filters of tc, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
 				"Each is a list of records of plain values. What changes by itself is left out: counters, ages, lifetimes, states of learnt neighbours. " +
 				"Two states of what is the same are equal.",
 			Params:  []Param{required("ns", tNetnsRef, "of which namespace")},
@@ -66,6 +66,7 @@ var stateTables = []struct {
 	{"mroutes", "mroute", []string{"src", "dst", "table"}, (*stateReader).mroutes},
 	{"qdiscs", "qdisc", []string{"dev", "parent"}, (*stateReader).qdiscs},
 	{"classes", "class", []string{"dev", "handle"}, (*stateReader).classes},
+	{"filters", "filter", []string{"dev", "parent", "pref", "handle"}, (*stateReader).filters},
 	{"sysctls", "sysctl", []string{"key"}, (*stateReader).sysctls},
 }
 
@@ -324,6 +325,29 @@ func (s *stateReader) classes() ([]*Record, error) {
 			return nil, err
 		}
 		rows = append(rows, s.queued(k, slices.DeleteFunc(list, func(q *lab.Qdisc) bool { return q.Options == nil }))...)
+	}
+	return rows, nil
+}
+
+func (s *stateReader) filters() ([]*Record, error) {
+	var rows []*Record
+	for _, k := range s.all {
+		if !s.shaped {
+			break
+		}
+		list, err := k.Filters()
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range list {
+			if f.Kind == "u32" {
+				f.Handle = "" // which says in which order they were made
+			}
+			row := plain(s.env.filter(f))
+			row.add("dev", starlark.String(k.Name()))
+			row.text = "dev " + k.Name() + " " + row.text
+			rows = append(rows, row)
+		}
 	}
 	return rows, nil
 }

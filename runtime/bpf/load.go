@@ -26,6 +26,9 @@ const (
 	LWTSeg6Local Kind = unix.BPF_PROG_TYPE_LWT_SEG6LOCAL
 )
 
+// SchedCls is a filter of a queueing discipline.
+const SchedCls Kind = unix.BPF_PROG_TYPE_SCHED_CLS
+
 // Load loads the first function of a section of an object file. The program, and
 // its maps with it, is there until the caller closes it and nothing in the kernel
 // uses it any more. What the kernel's verifier objects to is in the error.

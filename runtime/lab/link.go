@@ -30,8 +30,9 @@ type Link struct {
 	tun   *tunFile         // the other end, where the lab has it
 	noARP bool             // as last seen: it resolves no addresses, as many tunnels
 	// queued are the qdiscs and classes that the lab has given it, by handle.
-	queued map[uint32]tcNode
-	loss   uint32 // the share that nftables drops in place of netem, of 2³²-1
+	queued  map[uint32]tcNode
+	filters []*tcNode
+	loss    uint32 // the share that nftables drops in place of netem, of 2³²-1
 }
 
 // Name is the link's name as the lab knows it, without asking the kernel.

@@ -416,7 +416,11 @@ func (k *Link) restoreQueueing(ctx context.Context, before []tcNode, parent uint
 		}
 	}
 	for _, n := range was {
-		if err := k.putNode(ctx, "add", n); err != nil {
+		put := func(ctx context.Context, n tcNode) error { return k.putNode(ctx, "add", n) }
+		if n.what == "filter" {
+			put = k.restoreFilter
+		}
+		if err := put(ctx, n); err != nil {
 			return k.failed(err, "", "restore %s %s of %s", n.what, n.kind, k)
 		}
 	}
@@ -476,7 +480,11 @@ func (k *Link) dropNode(ctx context.Context, n tcNode) error {
 		r.AddData(nl.NewRtAttr(tcaKind, nl.ZeroTerminated(n.kind)))
 	}
 	err := k.ns.conn.do(r)
-	k.ns.lab.emit(ctx, n.what+" delete", k.ns, start, err, k.tcPlace(n)...)
+	args := k.tcPlace(n)
+	if n.what == "filter" {
+		args = append(args, arg(n.kind, ""))
+	}
+	k.ns.lab.emit(ctx, n.what+" delete", k.ns, start, err, args...)
 	return err
 }
 

@@ -24,6 +24,14 @@ tbf(l3, rate="1mbit", burst=15000, limit=30000).undo()
 clsact(link(4))
 ingress(link(5))
 shape(link(6), link(7), rate=("1mbit", "2mbit"))
+l8 = link(8)
+ifb("ifb0", ns=ns, up=True)
+clsact(l8)
+tc.filter(l8, "u32", parent="ingress", protocol="ip", match=["ip dst 10.0.0.0/8", "ip protocol 6 0xff", "ip dport 80 0xffff"], actions="mirred egress redirect dev ifb0")
+tc.filter(l8, "u32", parent="egress", protocol="ipv6", match="ip6 src fd00::/60", actions="mirred egress mirror dev ifb0", pref=7)
+tc.filter(l3, "u32", protocol="ip", match="ip tos 0x10 0xff", classid="1:10")
+tc.filter(l3, "u32", match="u32 0 0 at 0", classid="1:20")
+tbf(l3, rate="1mbit", burst=15000, limit=30000).undo()
 `
 
 // everyModularQdisc are those that a kernel without modules may lack.
@@ -53,6 +61,16 @@ tc.qdisc(link(21), "codel", limit=100, target="3ms", interval="40ms", ecn=True, 
 tc.qdisc(link(22), "pie", limit=100, target="20ms", tupdate="30ms", alpha=3, beta=15, ecn=True, bytemode=True)
 l23 = link(23)
 tc.class_(l23, "drr", parent=tc.qdisc(l23, "drr"), classid="1:7", quantum=3000)
+l26 = link(26)
+htb(l26)
+tc.class_(l26, "htb", parent="1:", classid="1:10", rate="10mbit")
+tc.filter(l26, "u32", match="u32 0 0 at 0", actions="police rate 1mbit burst 10000 mtu 64kb drop")
+tc.filter(l26, "u32", protocol="ip", match="ip protocol 17 0xff", actions=["pedit munge ip ttl set 5 munge ip dst set 10.0.0.9", "csum ip and udp", "skbedit priority 1:10 mark 7"])
+tc.filter(l26, "flower", protocol="ip", match=["ip_proto tcp", "dst_ip 10.0.0.0/8", "src_ip 192.0.2.1", "dst_port 80"], classid="1:10")
+tc.filter(l26, "flower", match=["dst_mac 02:00:00:00:00:09", "src_mac 02:00:00:00:00:08"], actions="pass")
+tc.filter(l26, "u32", match="u16 0x50 0xffff at 22", actions="drop").undo()
+tc.filter(l26, "fw", handle=6, match="mask 0xff", classid="1:10")
+tc.filter(l26, "matchall", actions=["skbedit ptype host queue_mapping 1", "drop"])
 shape(link(24), link(25), delay="10ms", jitter="1ms", loss="1%", rate="1mbit")
 `
 
