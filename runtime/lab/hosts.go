@@ -217,10 +217,15 @@ func (t *hostTable) update() error {
 	return nil
 }
 
-// stale makes the next update write the table whether or not an address has changed.
-func (t *hostTable) stale() {
+// forget takes out names that another program has deleted. The namespaces may go on
+// without them.
+func (t *hostTable) forget(names map[string]bool) {
+	if len(names) == 0 {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.entries = slices.DeleteFunc(t.entries, func(e *hostEntry) bool { return names[e.ns.Name] && !e.ns.named() })
 	t.changed = true
 }
 
@@ -293,7 +298,7 @@ func (t *hostTable) text() string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, e := range t.entries {
-		if !isHostName(e.ns.String()) || !e.ns.root && !e.ns.named() {
+		if !isHostName(e.ns.String()) {
 			continue
 		}
 		for _, six := range []bool{false, true} {

@@ -43,7 +43,7 @@ func (l *Lab) makeWorld() (err error) {
 
 // addNamed adds a namespace that has a name.
 func (t *hostTable) addNamed(ns *Namespace) error {
-	if ns.gone != "" || !ns.root && ns.Name == "" {
+	if ns.gone != "" || !ns.root && !ns.named() {
 		return nil
 	}
 	return t.add(ns)
@@ -123,13 +123,11 @@ func (l *Lab) refresh() error {
 	if l.hosts == nil {
 		return nil
 	}
-	changed, err := l.world.SyncNames()
+	gone, err := l.world.SyncNames()
 	if err != nil {
 		return err
 	}
-	if changed { // by another program, it may be: the table has no names that are gone
-		l.hosts.stale()
-	}
+	l.hosts.forget(gone)
 	if err := l.hosts.update(); err != nil || !l.hosts.isLost() {
 		return err
 	}

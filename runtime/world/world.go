@@ -124,45 +124,43 @@ func (w *World) SetHosts(text string) error {
 	return w.hostsFile.Truncate(int64(len(text)))
 }
 
-// SyncNames makes /run/netns in the views what it is in the lab, and tells whether it
-// has changed.
-func (w *World) SyncNames() (changed bool, err error) {
+// SyncNames makes /run/netns in the views what it is in the lab, and returns the names
+// that are gone since the last time.
+func (w *World) SyncNames() (gone map[string]bool, err error) {
 	if w.names < 0 {
-		return false, nil
+		return nil, nil
 	}
 	info, err := os.Stat(runDir)
 	if err != nil || info.ModTime().Equal(w.synced) {
-		return false, err
+		return nil, err
 	}
 	entries, err := os.ReadDir(runDir)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	gone := w.known
+	gone = w.known
 	w.known = make(map[string]bool, len(entries))
 	for _, e := range entries {
 		name := e.Name()
 		if !gone[name] {
-			changed = true
 			err := unix.Symlinkat(w.proc+"/root"+filepath.Join(runDir, name), w.names, name)
 			if err != nil && !errors.Is(err, unix.EEXIST) {
-				return true, fmt.Errorf("link %s: %w", name, err)
+				return nil, fmt.Errorf("link %s: %w", name, err)
 			}
 		}
 		delete(gone, name)
 		w.known[name] = true
 	}
 	for name := range gone {
-		changed = true
 		if err := unix.Unlinkat(w.names, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return true, fmt.Errorf("unlink %s: %w", name, err)
+			return nil, fmt.Errorf("unlink %s: %w", name, err)
 		}
 	}
 	// Within a tick of the kernel's clock another change may come and not show.
 	if time.Since(info.ModTime()) > 20*time.Millisecond {
 		w.synced = info.ModTime()
 	}
-	return changed, nil
+	return gone, nil
 }
 
 // Options of a view.
