@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.starlark.net/starlark"
 
@@ -42,7 +43,9 @@ var tShare = &Type{Name: "a share: a percentage, or from 0 to 1", Good: `"5%"`, 
 	return f, nil
 }}
 
-var sizeWords = regexp.MustCompile(`^([0-9.]+) ?([kmg]?)(b|bit|)$`)
+var sizeWords = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([0-9.]+) ?([kmg]?)(b|bit|)$`)
+})
 
 // tSize is a number of bytes, or a string with a unit as tc(8) has them: of 1024.
 var tSize = &Type{Name: "bytes, or a size with a unit", Good: `"64kb"`, Convert: func(_ *Call, v starlark.Value) (any, error) {
@@ -57,7 +60,7 @@ var tSize = &Type{Name: "bytes, or a size with a unit", Good: `"64kb"`, Convert:
 	if !ok {
 		return nil, errType
 	}
-	m := sizeWords.FindStringSubmatch(strings.ToLower(s))
+	m := sizeWords().FindStringSubmatch(strings.ToLower(s))
 	if m == nil {
 		return nil, fmt.Errorf("%q is no size", s)
 	}

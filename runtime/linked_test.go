@@ -1,7 +1,11 @@
 package runtime_test
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -69,6 +73,27 @@ func TestLinked(t *testing.T) {
 	for name := range linked {
 		if !seen[name] {
 			t.Errorf("the program has no %s any more", name)
+		}
+	}
+}
+
+// TestNothingIsCompiledAtStart: a regular expression of a package costs every start up
+// to a millisecond; sync.OnceValue compiles it when it is used.
+func TestNothingIsCompiledAtStart(t *testing.T) {
+	early := regexp.MustCompile(`(?m)^(?:var |\t)\w+ += regexp\.MustCompile`)
+	for _, dir := range []string{"../builtins", "../cmd", "."} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if found := early.Find(text); found != nil {
+				t.Errorf("%s: %s", path, found)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

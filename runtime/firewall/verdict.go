@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -27,7 +28,9 @@ type Verdict struct {
 
 func (v *Verdict) nat() bool { return !slices.Contains([]string{"accept", "drop", "reject"}, v.Name) }
 
-var limitWords = regexp.MustCompile(`^(over )?([1-9][0-9]{0,8})/(second|minute|hour|day|week)(?: burst ([1-9][0-9]{0,8})(?: packets)?)?$`)
+var limitWords = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(over )?([1-9][0-9]{0,8})/(second|minute|hour|day|week)(?: burst ([1-9][0-9]{0,8})(?: packets)?)?$`)
+})
 
 var limitUnits = map[string]expr.LimitTime{"second": expr.LimitTimeSecond, "minute": expr.LimitTimeMinute, "hour": expr.LimitTimeHour,
 	"day": expr.LimitTimeDay, "week": expr.LimitTimeWeek}
@@ -37,7 +40,7 @@ func (r *Rule) limit(c *compiler) error {
 	if r.Limit == "" {
 		return nil
 	}
-	w := limitWords.FindStringSubmatch(r.Limit)
+	w := limitWords().FindStringSubmatch(r.Limit)
 	if w == nil {
 		return wrong(`limit: %q is no limit; a good one is "10/second", "over 100/minute" or "10/second burst 20"`, r.Limit)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,14 +61,16 @@ func (ns *Namespace) LoadNft(ctx context.Context, text string) ([]*NftTable, err
 	}), err
 }
 
-var nftPlace = regexp.MustCompile(`^/dev/stdin:(\d+):(\d+)-\d+: (.*)$`)
+var nftPlace = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^/dev/stdin:(\d+):(\d+)-\d+: (.*)$`)
+})
 
 // parseNftErrors reads what nft says of places in its standard input.
 func parseNftErrors(stderr string) *NftError {
 	e := &NftError{}
 	lines := strings.Split(strings.TrimRight(stderr, "\n"), "\n")
 	for i, line := range lines {
-		m := nftPlace.FindStringSubmatch(line)
+		m := nftPlace().FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
@@ -75,7 +78,7 @@ func parseNftErrors(stderr string) *NftError {
 		c.Line, _ = strconv.Atoi(m[1])
 		c.Column, _ = strconv.Atoi(m[2])
 		end := i + 1
-		for end < len(lines) && end < i+3 && !nftPlace.MatchString(lines[end]) {
+		for end < len(lines) && end < i+3 && !nftPlace().MatchString(lines[end]) {
 			end++
 		}
 		c.Excerpt = strings.Join(lines[i+1:end], "\n")

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink/nl"
 )
@@ -87,14 +88,14 @@ func (k *Link) mirred(w []string) ([]*nl.RtAttr, error) {
 
 // rateUnits and sizeUnits are those of tc(8): of 1000 bits, and of 1024 bytes.
 var (
-	rateText = regexp.MustCompile(`^([0-9.]+)([kmgt]?)(bit|bps)$`)
-	sizeText = regexp.MustCompile(`^([0-9.]+)([kmg]?)b?$`)
+	rateText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9.]+)([kmgt]?)(bit|bps)$`) })
+	sizeText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9.]+)([kmg]?)b?$`) })
 	scales   = map[string]float64{"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 	binaries = map[string]float64{"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 )
 
 func parseRate(text string) (float64, bool) {
-	m := rateText.FindStringSubmatch(strings.ToLower(text))
+	m := rateText().FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
 		return 0, false
 	}
@@ -107,7 +108,7 @@ func parseRate(text string) (float64, bool) {
 }
 
 func parseSize(text string) (int, bool) {
-	m := sizeText.FindStringSubmatch(strings.ToLower(text))
+	m := sizeText().FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
 		return 0, false
 	}
