@@ -8,8 +8,8 @@ import (
 	"nsscript/runtime/labtest"
 )
 
-// misc is what the machine has beside links of every kind, in a namespace misc, each
-// part only where the kernel can do it.
+// misc is what the machine has beside links of every kind, in a namespace, each part only
+// where the kernel can do it.
 const misc = `
 m = netns("misc")
 p, q = veth("p", "q", ns=m)
@@ -73,32 +73,27 @@ func TestHostUndoesTable(t *testing.T) {
 			continue
 		}
 		changes++
-		fmt.Fprintf(&make, "ns = netns(\"n%d\")\np, q = veth(\"p\", \"q\", ns=ns, up=True)\nup(q)\nfailed = catch(lambda: %s, ns=ns))\n"+
-			"if failed:\n    print(failed)\n    expect.eq(failed.kind, \"missing\")\n", i, strings.TrimSuffix(c.make, ")"))
-		fmt.Fprintf(&change, "ns = netns(\"n%d\", exist=True)\nif \"x\" in ns:\n    x = ns[\"x\"]\n    %s\n", i, strings.ReplaceAll(c.change, "\n", " "))
+		fmt.Fprintf(&make, "p, q = veth(\"p%d\", \"q%d\", ns=m, up=True)\nfailed = catch(lambda: %s, ns=m))\n"+
+			"if failed:\n    print(failed)\n    expect.eq(failed.kind, \"missing\")\n", i, i, strings.TrimSuffix(strings.Replace(c.make, `"x"`, fmt.Sprintf(`"x%d"`, i), 1), ")"))
+		fmt.Fprintf(&change, "if \"x%d\" in m:\n    x = m[\"x%d\"]\n    %s\n", i, i, strings.ReplaceAll(c.change, "\n", " "))
 	}
 	if changes < 15 {
 		t.Errorf("only %d changes", changes)
 	}
 	o := machine(t, state+`
 all() {
-	for ns in $(ip netns list | cut -d' ' -f1 | sort); do
-		echo "== $ns"
-		ip -n $ns -j -d link
-	done
-	ip -n misc token list
-	ip -n misc -j maddr | sed 's/,"users":[0-9]*//g'
-	for what in "-j -d addr" "-j -6 route" "-j rule" "-j -6 rule"; do ip -n misc $what; done
-	for what in link vlan "vlan global" vni; do bridge -n misc -j -d $what show 2>/dev/null || true; done
+	ip netns exec misc sh -c '
+		ip -j -d link; ip token list; ip -j maddr | sed "s/,\"users\":[0-9]*//g"; ip -j -d addr; ip -j -6 route; ip -j rule; ip -j -6 rule
+		for what in link vlan "vlan global" vni; do bridge -j -d $what show 2>/dev/null; done; true'
 }
-$NS --host `+scriptFile(t, make.String()+misc)+` >&2
+$NS --host `+scriptFile(t, misc+make.String())+` >&2
 settle
 for i in $(seq 100); do
 	ip -n misc -6 -o addr show tentative | grep -q . || break
 	sleep 0.1
 done
 all > before
-$NS --host --force `+scriptFile(t, change.String()+changeMisc+"fail(\"now\")\n")+` || true
+$NS --host --force `+scriptFile(t, changeMisc+change.String()+"fail(\"now\")\n")+` || true
 again all > /dev/null
 cat before; echo ====; cat after
 `)
