@@ -47,7 +47,7 @@ func (f *Firewall) AttrNames() []string {
 }
 
 // firewallMethods are what a firewall can do; each has a Spec "firewall.NAME".
-var firewallMethods = []string{"accept", "drop", "reject", "masquerade", "snat", "dnat", "redirect", "batch"}
+var firewallMethods = []string{"accept", "drop", "reject", "masquerade", "snat", "dnat", "redirect", "nat_type", "batch"}
 
 // Attr is an attribute, or a method.
 func (f *Firewall) Attr(name string) (starlark.Value, error) {
@@ -153,7 +153,7 @@ var tPolicy = oneOf("accept", "drop")
 
 func firewallSpecs() []*Spec {
 	return []*Spec{{
-		Name: "firewall", Family: familyFirewall, Returns: "firewall: ns rules, and the methods accept drop reject masquerade snat dnat redirect batch", Like: "nft add table inet nsscript; nft add chain …",
+		Name: "firewall", Family: familyFirewall, Returns: "firewall: ns rules, and the methods accept drop reject masquerade snat dnat redirect nat_type batch", Like: "nft add table inet nsscript; nft add chain …",
 		Doc: "Makes the packet filter of a namespace: one table of nftables, \"inet nsscript\", that holds for IPv4 and IPv6 alike, or changes the policies of the one that is there. " +
 			"A policy is what becomes of packets that no rule decides about. " +
 			"Rules apply in the order of their calls; each is installed at once, or not at all. What is left out of a rule matches all. " +
@@ -356,6 +356,7 @@ func firewallMethodSpecs() []*Spec {
 			nat+"fw.redirect(proto=\"tcp\", dport=80, to=8080)\ntcp_server(r, 8080, reply=\"r\")\nexpect.eq(tcp(a, \"10.0.2.2:80\", send=\"hi\").reply, \"r\")", firewall.Prerouting,
 			append(matchParams(keyword("to", tPorts, "", "the port or a range; that of the packet unless given"),
 				keyword("hook", tNATHook, "\"prerouting\"", "for which packets")), natFlags()...)),
+		natTypeSpec(nat),
 		{Name: "firewall.batch", Family: familyFirewall, Like: "nft -f FILE",
 			Doc:    "Calls a function, and installs the rules that it adds to this firewall in one transaction: all of them, or none when it fails.",
 			Params: []Param{required("fn", tCallable, "what adds the rules")},

@@ -69,6 +69,8 @@ func (b *Batch) number(kind uint16, n uint32) {
 	b.attribute(kind, binary.BigEndian.AppendUint32(nil, n))
 }
 
+func (b *Batch) wide(kind uint16, n uint64) { b.attribute(kind, binary.BigEndian.AppendUint64(nil, n)) }
+
 // nested appends an attribute that holds those that fill appends.
 func (b *Batch) nested(kind uint16, fill func()) {
 	at := len(b.data)
@@ -212,8 +214,8 @@ func (b *Batch) Rule(t Table, chain string, exprs []expr.Any, data []byte) {
 	b.text(unix.NFTA_RULE_CHAIN, chain)
 	b.nested(unix.NFTA_RULE_EXPRESSIONS, func() {
 		for _, e := range exprs {
-			if f, ok := e.(forward); ok {
-				b.forward(f)
+			if own, ok := e.(interface{ append(b *Batch) }); ok {
+				own.append(b)
 				continue
 			}
 			encoded, err := expr.Marshal(t.Family, e)
@@ -234,10 +236,30 @@ type forward struct {
 	register uint32
 }
 
-func (b *Batch) forward(f forward) {
+func (f forward) append(b *Batch) {
+	b.expression("fwd", func() { b.number(1, f.register) }) // NFTA_FWD_SREG_DEV
+}
+
+// tracked loads a part of a connection's tuple; of google/nftables' Ct those of addresses
+// that have a length (NFT_CT_SRC_IP) have no direction.
+type tracked struct {
+	expr.Any
+	key, direction, register uint32
+}
+
+func (t tracked) append(b *Batch) {
+	b.expression("ct", func() {
+		b.number(unix.NFTA_CT_KEY, t.key)
+		b.number(unix.NFTA_CT_DREG, t.register)
+		b.attribute(unix.NFTA_CT_DIRECTION, []byte{byte(t.direction)})
+	})
+}
+
+// expression appends an expression of a rule.
+func (b *Batch) expression(name string, fill func()) {
 	b.nested(unix.NFTA_LIST_ELEM, func() {
-		b.text(unix.NFTA_EXPR_NAME, "fwd")
-		b.nested(unix.NFTA_EXPR_DATA, func() { b.number(1, f.register) }) // NFTA_FWD_SREG_DEV
+		b.text(unix.NFTA_EXPR_NAME, name)
+		b.nested(unix.NFTA_EXPR_DATA, fill)
 	})
 }
 

@@ -350,6 +350,8 @@ var States = []struct {
 }{{"invalid", expr.CtStateBitINVALID}, {"established", expr.CtStateBitESTABLISHED}, {"related", expr.CtStateBitRELATED},
 	{"new", expr.CtStateBitNEW}, {"untracked", expr.CtStateBitUNTRACKED}}
 
+const statusDNAT = 1 << 5 // IPS_DST_NAT
+
 // connection is the state of the connection and the mark of the packet.
 func (r *Rule) connection(c *compiler) error {
 	var bits uint32
@@ -368,6 +370,12 @@ func (r *Rule) connection(c *compiler) error {
 		c.say("ct state", strings.Join(names, ","))
 		c.add(&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4)},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)})
+	}
+	if r.Translated {
+		c.say("ct status dnat")
+		c.add(&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(statusDNAT), Xor: make([]byte, 4)},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)})
 	}
 	if r.Mark != nil {

@@ -54,8 +54,10 @@ type Rule struct {
 	// IIf and OIf are names of links; with a * at the end, all that begin so.
 	IIf, OIf string
 	States   []string // of the connection: new established related invalid untracked
-	Mark     *uint32
-	Limit    string // in nft's words: "10/second", "over 100/minute burst 20"
+	// Translated packets are those of connections whose destination NAT has changed.
+	Translated bool
+	Mark       *uint32
+	Limit      string // in nft's words: "10/second", "over 100/minute burst 20"
 	// Log writes a line to the kernel's log, which begins with Prefix.
 	Log     bool
 	Prefix  string

@@ -83,6 +83,9 @@ func strip(v any) any {
 		if name, _ := v["name"].(string); strings.HasPrefix(name, "nsscript_") {
 			delete(v, "flags")
 		}
+		if strings.Contains(text(v["flags"]), "timeout") { // what packets have added to a map
+			delete(v, "elem")
+		}
 		for k, x := range v {
 			if inherent[k] {
 				delete(v, k)
