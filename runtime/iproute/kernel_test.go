@@ -1,13 +1,17 @@
 package iproute
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -97,10 +101,47 @@ func enter(t *testing.T) {
 	}
 }
 
+// shell is one that runs all command lines: to start one for each takes longer than what
+// they do.
+var shell = sync.OnceValues(func() (in io.Writer, out *bufio.Reader) {
+	cmd := exec.Command("sh")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		panic(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		panic(err)
+	}
+	if err := cmd.Start(); err != nil {
+		panic(err)
+	}
+	return stdin, bufio.NewReader(stdout)
+})
+
 // sh runs a command line.
 func sh(line string) (string, error) {
-	out, err := exec.Command("sh", "-c", line).CombinedOutput()
-	return strings.TrimSpace(string(out)), err
+	const mark = "@ status "
+	in, out := shell()
+	if _, err := fmt.Fprintf(in, "{ %s\n} </dev/null 2>&1; status=$?; echo; echo %s$status\n", line, mark); err != nil {
+		return "", err
+	}
+	var said strings.Builder
+	for {
+		text, err := out.ReadString('\n')
+		if err != nil {
+			return said.String(), fmt.Errorf("the shell ended: %w", err)
+		}
+		status, end := strings.CutPrefix(strings.TrimSpace(text), mark)
+		switch {
+		case !end:
+			said.WriteString(text)
+		case status == "0":
+			return strings.TrimSpace(said.String()), nil
+		default:
+			return strings.TrimSpace(said.String()), errors.New("exit status " + status)
+		}
+	}
 }
 
 // optional are parts of commands that not every kernel can do.
