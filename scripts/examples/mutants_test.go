@@ -157,6 +157,17 @@ var mutants = map[string][]mutant{
 		{name: "any source let in", old: `allowed_ips = ["10.9.0.1/32"]`, new: `allowed_ips = ["10.9.0.0/24"]`},
 		{name: "peer not removed", old: "wg_set(wg_b, remove = [key_a])", new: "pass"},
 	},
+	"shaping.star": {
+		{name: "a wide uplink", old: `slow = tbf(uplink, rate = "4mbit"`, new: `slow = tbf(uplink, rate = "400mbit"`},
+		{name: "not changed", old: `tbf(uplink, rate = "8mbit"`, new: `tbf(uplink, rate = "4mbit"`},
+		{name: "another protocol", old: `match = "ip protocol 17 0xff"`, new: `match = "ip protocol 6 0xff"`},
+		{name: "all to one class", old: `default = "1:20"`, new: `default = "1:10"`},
+	},
+	"delay.star": {
+		{name: "one way alone", old: `delay = ("40ms", "60ms")`, new: `delay = ("40ms", None)`},
+		{name: "no loss", old: `loss = "50%"`, new: `loss = "0%"`},
+		{name: "not undone", old: "way.undo()", new: "pass"},
+	},
 	"vrf.star": {
 		{name: "one table", old: `("blue", 20)):
     v =`, new: `("blue", 20)):
