@@ -314,7 +314,11 @@ func encodeRED(c chosen) []byte {
 			flags |= 1 << i
 		}
 	}
-	parms := append(words32(uint32(r.limit), uint32(r.min), uint32(r.max)), byte(r.wlog), byte(r.plog), byte(r.scell), byte(flags&7))
+	historic := flags
+	if flags > 7 { // all of them have to be in the later attribute
+		historic = 0
+	}
+	parms := append(words32(uint32(r.limit), uint32(r.min), uint32(r.max)), byte(r.wlog), byte(r.plog), byte(r.scell), byte(historic))
 	list := []*nl.RtAttr{nl.NewRtAttr(1, parms), nl.NewRtAttr(2, r.idle), nl.NewRtAttr(3, nl.Uint32Attr(uint32(r.probability*(1<<32))))}
 	if flags > 7 {
 		list = append(list, nl.NewRtAttr(4, words32(flags, 15))) // TCA_RED_FLAGS, a struct nla_bitfield32

@@ -175,10 +175,18 @@ func (k *Link) qdiscError(err error, n *tcNode) error {
 	return k.failed(err, hint, "set %s %s on %s", n.what, n.kind, k)
 }
 
-// DeleteQdisc takes a qdisc or a class off its link, with all below it.
+// tcKey names a qdisc, a class or a filter of the link.
+func (k *Link) tcKey(what string, handle uint32) string {
+	return fmt.Sprintf("%s %v %d %x", what, k.ns.id, k.index, handle)
+}
+
+// Delete takes a qdisc or a class off its link, with all below it.
 func (q *Qdisc) Delete(ctx context.Context) error {
 	k := q.Link
 	if err := k.check(); err != nil {
+		return err
+	}
+	if err := k.ns.lab.mayDelete(k.tcKey("qdisc", q.handle), q); err != nil {
 		return err
 	}
 	if q.handle == 0 {
@@ -257,6 +265,7 @@ func (n tcNode) name() string {
 // remember keeps what a qdisc or class was asked for: the kernel does not tell all of
 // it (the table of red, where each word of tc came from).
 func (k *Link) remember(n tcNode) {
+	k.ns.lab.claim(k.tcKey("qdisc", n.handle))
 	list := k.Qdiscs
 	if n.what == "class" {
 		list = k.Classes

@@ -287,6 +287,13 @@ func (k *Link) dropFilter(ctx context.Context, n tcNode) error {
 		return err
 	}
 	k.filters = slices.DeleteFunc(k.filters, func(f *tcNode) bool { return f.isSame(n) })
+	there, err := k.filtersAt(n.parent)
+	if err != nil {
+		return k.failed(err, "", "list filters of %s", k)
+	}
+	if !slices.ContainsFunc(there, func(o tcNode) bool { return o.info == n.info && o.handle != n.handle }) {
+		n.handle = 0 // all of its place, with what the kernel made for it
+	}
 	if err := k.dropNode(ctx, n); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 		return k.failed(err, "", "delete filter %s of %s", n.kind, k)
 	}
@@ -294,7 +301,20 @@ func (k *Link) dropFilter(ctx context.Context, n tcNode) error {
 }
 
 // Delete takes the filter away.
-func (f *Filter) Delete(ctx context.Context) error { return f.Link.dropFilter(ctx, f.node) }
+func (f *Filter) Delete(ctx context.Context) error {
+	k := f.Link
+	if !slices.ContainsFunc(k.filters, func(o *tcNode) bool { return o.isSame(f.node) }) { // not the lab's own
+		if err := k.ns.lab.mayDelete("", f); err != nil {
+			return err
+		}
+	}
+	before := f.node
+	if err := k.dropFilter(ctx, f.node); err != nil {
+		return err
+	}
+	k.ns.lab.onUndo(func(ctx context.Context) error { return k.restoreFilter(ctx, before) })
+	return nil
+}
 
 // filtersAt are the filters of a parent.
 func (k *Link) filtersAt(parent uint32) (all []tcNode, err error) {
@@ -327,7 +347,28 @@ func parseFilter(body []byte) (n tcNode, ok bool) {
 		}
 	}
 	n.seen = string(n.data)
+	n.data = asGiven(n.kind, n.data)
 	return n, n.kind != "" && n.data != nil && (n.handle != 0 || n.kind == "cgroup") && (n.kind != "u32" || n.handle&0xfff != 0)
+}
+
+// filterFlags are the attributes in which the kernel tells, beside what it was asked for
+// (TCA_CLS_FLAGS_SKIP_HW and _SKIP_SW), whether hardware has the filter.
+var filterFlags = map[string]int{"u32": 11, "flower": 22, "matchall": 3, "bpf": 9}
+
+// asGiven are a filter's options as the kernel takes them.
+func asGiven(kind string, data []byte) []byte {
+	flags, known := filterFlags[kind]
+	if !known || data == nil {
+		return data
+	}
+	list := []*nl.RtAttr{}
+	for a, v := range attributes(data) {
+		if a == flags {
+			v = nl.Uint32Attr(u32(v) & 3)
+		}
+		list = append(list, nl.NewRtAttr(a, slices.Clone(v)))
+	}
+	return append([]byte{}, serialize(list)...)
 }
 
 // filtersOf are those of the qdiscs and classes.

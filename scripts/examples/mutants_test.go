@@ -164,7 +164,7 @@ var mutants = map[string][]mutant{
 		{name: "all to one class", old: `default = "1:20"`, new: `default = "1:10"`},
 	},
 	"delay.star": {
-		{name: "one way alone", old: `delay = ("40ms", "60ms")`, new: `delay = ("40ms", None)`},
+		{name: "one way alone", old: `delay = ("40ms", "60ms")`, new: `delay = ("40ms", "1ms")`},
 		{name: "no loss", old: `loss = "50%"`, new: `loss = "0%"`},
 		{name: "not undone", old: "way.undo()", new: "pass"},
 	},
