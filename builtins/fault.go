@@ -167,7 +167,7 @@ func faultSpecs() []*Spec {
 				"Each step is in the log of events. .wait() waits for the last one, .undo() calls off those that have not begun; so does the end of the script. A step that fails calls off the others and fails the script.",
 			Params: []Param{required("steps", tSteps, "pairs of a time after the call and a function")},
 			Example: twoHosts + "s = schedule([(\"10ms\", lambda: down(b[\"eth0\"])), (\"20ms\", lambda: up(b[\"eth0\"])), (\"30ms\", lambda: down(b[\"eth0\"]))])\n" +
-				"expect.eventually(lambda: not s.running)\nexpect.eq(a[\"eth0\"].carrier, False)",
+				"s.wait()\nexpect.eq((s.running, a[\"eth0\"].carrier), (False, False))",
 			Fn: schedule,
 		},
 	}
