@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,5 +52,36 @@ cat before; echo ====; cat after
 	holds(t, o.stderr, "fail: now")
 	if strings.Contains(o.stderr, "cannot be undone") || strings.Contains(o.stderr, "not undone") || strings.Contains(o.stderr, "expect.fails") {
 		t.Errorf("stderr: %s", o.stderr)
+	}
+}
+
+// TestFilterBPF: a filter is a program of an object file, which is there again when the
+// qdisc that it belonged to is.
+func TestFilterBPF(t *testing.T) {
+	labtest.Need(t, "tc", "root")
+	object, err := filepath.Abs("../../testdata/bpf/pass.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := finish(t, nsscript(t, "-q", scriptFile(t, `
+a, b = veth("a", "b", up=True)
+htb(a)
+tc.class_(a, "htb", parent="1:", classid="1:1", rate="1mbit")
+f = tc.filter(a, "bpf", object="`+object+`", section="lwt_in", classid="1:1")
+def told(): return exec_in(root, "tc filter show dev a").stdout
+expect.matches(told(), "flowid 1:1 pass.o:\\[lwt_in\\]")
+before = state(root)
+tbf(a, rate="1mbit", burst=15000, limit=30000).undo()
+expect(not diff(before, state(root)), str(diff(before, state(root))))
+expect.matches(told(), "flowid 1:1 pass.o:\\[lwt_in\\]")
+expect.fails(lambda: tc.filter(a, "bpf", object="`+object+`", section="nix"), "no such section")
+f.undo()
+expect.eq(a.filters, [])
+`)))
+	if o.code == exitCannot {
+		labtest.Lacks(t, "kinds", o.stderr)
+	}
+	if o.code != exitOK {
+		t.Errorf("exit status %d\n%s", o.code, o.stderr)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -251,7 +252,8 @@ type tcNode struct {
 	handle, parent, info uint32
 	data                 []byte
 	words                []string
-	seen                 string // the options as the kernel tells them
+	seen                 string   // the options as the kernel tells them
+	program              *os.File // of a filter bpf, kept open for when it is made again
 }
 
 // name is the handle, or "" of what has none.

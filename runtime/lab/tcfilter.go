@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,12 +98,13 @@ func (k *Link) AddFilter(ctx context.Context, s FilterSpec) (*Shaping, error) {
 		return nil, err
 	}
 	n, file, err := k.filterNode(&s)
-	if file != nil {
-		defer file.Close() // the filter has the program
-	}
 	if err != nil {
+		if file != nil {
+			_ = file.Close()
+		}
 		return nil, err
 	}
+	n.program = file
 	before, err := k.filtersAt(n.parent)
 	if err != nil {
 		return nil, k.failed(err, "", "list filters of %s", k)
@@ -189,9 +191,12 @@ func (k *Link) filterNode(s *FilterSpec) (n tcNode, file *os.File, err error) {
 	}
 	if s.Kind == "bpf" {
 		if file, err = bpf.Load(s.Object, s.Section, bpf.SchedCls); err != nil {
+			if errors.Is(err, unix.EPERM) {
+				return n, nil, kernelError(err, "programs are loaded by root of the machine alone (CAP_BPF)", "load section %s of %s", s.Section, s.Object)
+			}
 			return n, nil, Usage("", "object: %v", err)
 		}
-		list = append(list, nl.NewRtAttr(6, nl.Uint32Attr(uint32(file.Fd()))), nl.NewRtAttr(7, nl.ZeroTerminated(s.Object+":["+s.Section+"]")))
+		list = append(list, nl.NewRtAttr(6, nl.Uint32Attr(uint32(file.Fd()))), nl.NewRtAttr(7, nl.ZeroTerminated(filepath.Base(s.Object)+":["+s.Section+"]")))
 		n.words = append(n.words, "object-file", s.Object, "section", s.Section)
 		if s.Direct {
 			list = append(list, nl.NewRtAttr(8, nl.Uint32Attr(1))) // TCA_BPF_FLAG_ACT_DIRECT
