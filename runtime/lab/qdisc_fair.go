@@ -2,6 +2,7 @@ package lab
 
 import (
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -176,6 +177,15 @@ func sfqKind() *QdiscKind {
 		{Name: "divisor", Doc: "among how many places flows are spread: a power of 2", Value: Number{Size: 4, Min: 1, Max: 65536}},
 		{Name: "depth", Doc: "how many packets of one flow wait at most", Value: Number{Size: 4, Min: 1, Max: math.MaxInt32}},
 		{Name: "headdrop", Doc: "drop the oldest packet of a flow, not the latest", Value: eitherWord(4, "", "headdrop")},
+	}, words: func(c chosen) (words []string) {
+		for _, o := range c.options {
+			if o.Name == "perturb" { // which tc takes without a unit
+				words = append(words, "perturb", strconv.Itoa(int(c.span("perturb")/time.Second)))
+				continue
+			}
+			words = append(words, o.tc()...)
+		}
+		return words
 	}, check: func(_ *Link, c chosen) error {
 		if n := c.number("divisor"); n&(n-1) != 0 {
 			return inOption("divisor", Usage("it is a power of 2, up to 65536", "%d is none", n))

@@ -253,6 +253,7 @@ type tcNode struct {
 	data                 []byte
 	words                []string
 	seen                 string   // the options as the kernel tells them
+	mask                 string   // of a filter fw, behind its handle
 	program              *os.File // of a filter bpf, kept open for when it is made again
 }
 

@@ -142,7 +142,7 @@ func spanWord(d time.Duration) string {
 			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
 		}
 	}
-	return strconv.FormatInt(int64(d), 10) + "ns"
+	return strconv.FormatFloat(float64(d)/1e3, 'f', -1, 64) + "us"
 }
 
 // Numbers are whole numbers ([]int), Count of them or fewer, of one byte each.

@@ -181,6 +181,10 @@ func (k *Link) filterNode(s *FilterSpec) (n tcNode, file *os.File, err error) {
 		}
 	}
 	for _, m := range s.Match {
+		if s.Kind == "fw" { // of tc, a part of the handle
+			n.mask = "/" + strings.TrimPrefix(m, "mask ")
+			continue
+		}
 		if s.Kind == "u32" {
 			n.words = append(n.words, "match")
 		}
@@ -461,7 +465,7 @@ func filterHandle(kind string, h uint32) string {
 func (n *tcNode) filterArgs() []event.Arg {
 	args := []event.Arg{arg("protocol", n.protocol()), arg("pref", strconv.Itoa(int(n.info>>16)))}
 	if n.handle != 0 {
-		args = append(args, arg("handle", filterHandle(n.kind, n.handle)))
+		args = append(args, arg("handle", filterHandle(n.kind, n.handle)+n.mask))
 	}
 	return args
 }
