@@ -50,11 +50,11 @@ fq(link(14), limit=100, flow_limit=7, quantum=3000, initial_quantum=9000, maxrat
    ce_threshold="1ms", timer_slack="20us", horizon="5s", horizon_drop=False)
 cake(link(15), bandwidth="10mbit", diffserv="diffserv4", isolate="dual-srchost", rtt="50ms", nat=True, wash=True, split_gso=False, ack_filter="ack-filter", ingress=True,
      atm="ptm", overhead=18, mpu=64, memlimit="2mb", fwmark=15)
-cake(link(16), autorate_ingress=True, diffserv="besteffort")
+cake(link(16), diffserv="besteffort")
 prio(link(17), bands=4, priomap=[3, 2, 2, 2, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
 sfq(link(18), limit=64, perturb="10s", quantum=3000, flows=64, divisor=512, depth=32, headdrop=True)
 l19 = link(19)
-red(l19, limit="400kb", avpkt=1000, min=30000, max=90000, burst=55, probability=0.1, bandwidth="10mbit", ecn=True, harddrop=True, adaptive=True)
+red(l19, limit="400kb", avpkt=1000, min=30000, max=90000, burst=55, probability=0.1, bandwidth="10mbit", ecn=True, harddrop=True)
 netem(l19, delay="1s").undo()
 red(link(20), limit="60kb", avpkt=1000, ecn=True, nodrop=True)
 tc.qdisc(link(21), "codel", limit=100, target="3ms", interval="40ms", ecn=True, ce_threshold="2ms")
