@@ -15,7 +15,7 @@ func stateSpecs() []*Spec {
 		{
 			Name: "state", Family: familyAddrs, Returns: "state",
 			Doc: "Reads everything of a namespace as one value: links (with the options of their kinds, and those of ports), addrs, routes of all tables, " +
-				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, maddrs that somebody made, mroutes, qdiscs, classes and filters of tc, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
+				"rules, neighbors, nexthops, vlans, fdb and mdb of bridges, maddrs that somebody made, mroutes, fous, qdiscs, classes and filters of tc, and the sysctls that a new namespace, or a new link in this one, would have otherwise. " +
 				"Each is a list of records of plain values. What changes by itself is left out: counters, ages, lifetimes, states of learnt neighbours. " +
 				"Two states of what is the same are equal.",
 			Params:  []Param{required("ns", tNetnsRef, "of which namespace")},
@@ -64,6 +64,7 @@ var stateTables = []struct {
 	{"mdb", "mdb", []string{"bridge", "port", "group", "src", "vlan"}, (*stateReader).mdb},
 	{"maddrs", "maddr", []string{"group", "link"}, (*stateReader).maddrs},
 	{"mroutes", "mroute", []string{"src", "dst", "table"}, (*stateReader).mroutes},
+	{"fous", "fou", []string{"port", "family"}, (*stateReader).fous},
 	{"qdiscs", "qdisc", []string{"dev", "parent"}, (*stateReader).qdiscs},
 	{"classes", "class", []string{"dev", "handle"}, (*stateReader).classes},
 	{"filters", "filter", []string{"dev", "parent", "pref", "handle"}, (*stateReader).filters},
@@ -249,6 +250,11 @@ func (s *stateReader) neighbors() ([]*Record, error) {
 func (s *stateReader) nexthops() ([]*Record, error) {
 	list, err := s.ns.Nexthops()
 	return plainRows(list, s.env.nexthop), err
+}
+
+func (s *stateReader) fous() ([]*Record, error) {
+	list, err := s.ns.FOUs()
+	return plainRows(list, s.env.fou), err
 }
 
 func (s *stateReader) vlans() ([]*Record, error) {

@@ -33,6 +33,7 @@ json.encode(b)
 json.encode(state(b))
 delete(g, h, i)
 expect.eq([x.port for x in b.fous], [5555])
+expect.eq([x.port for x in state(b).fous], [5555])
 expect.fails(lambda: delete(g), "delete fou port 5556")
 
 # A tunnel into the port, and its other direction by generic UDP encapsulation.
