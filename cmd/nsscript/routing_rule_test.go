@@ -71,7 +71,7 @@ func TestAddresses(t *testing.T) {
 	}
 	testRouting(t, cases)
 	for i := range cases {
-		cases[i].make = "down(c) or " + cases[i].make
+		cases[i].make = "down(c) and " + cases[i].make
 	}
 	testRouting(t, cases)
 }

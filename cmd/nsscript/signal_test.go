@@ -108,8 +108,8 @@ func TestCrashReport(t *testing.T) {
 	for _, c := range []struct{ name, limits, text, words string }{
 		{"stack overflow", ":", `json.decode("[" * 20000000)`, "nested too deeply"},
 		// Too little for the 4 GB of addresses that Starlark reserves, which it says.
-		{"out of memory", "ulimit -v 1000000", "x = 'x' * 1000\nwhile True:\n    x = x + x", "memory ran out"},
-		{"out of memory in small steps", "ulimit -v 1000000", "x = []\nwhile True:\n    x.append('a' * 10000000 + str(len(x)))", "memory ran out"},
+		{"out of memory", "ulimit -v 2000000", "x = 'x' * 1000\nwhile True:\n    x = x + x", "memory ran out"},
+		{"out of memory in small steps", "ulimit -v 2000000", "x = []\nwhile True:\n    x.append('a' * 10000000 + str(len(x)))", "memory ran out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := nsscript(t, scriptFile(t, c.text))
