@@ -22,6 +22,7 @@ import (
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
 	"nsscript/runtime/sandbox/again"
+	"nsscript/runtime/sandbox/inherit"
 	"nsscript/runtime/script"
 )
 
@@ -160,7 +161,7 @@ func (s *settings) there() bool {
 func (s *settings) lookAfter(started *again.Process) int {
 	o := sandbox.Options{Host: s.host, Started: started}
 	if !s.host {
-		o.Message = lab.MachineSettings
+		o.Message = inherit.Settings
 	}
 	status, err := sandbox.Run(o)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,6 +23,23 @@ func TestStartsEarly(t *testing.T) {
 	for _, late := range []string{"reflect", "fmt", "regexp", "net", "net/http", "go.starlark.net/starlark", "nsscript/builtins"} {
 		if strings.Contains(before, "\ninit "+late+" ") {
 			t.Errorf("%s is initialized before the inner process is started", late)
+		}
+	}
+}
+
+// TestEndsEarly: of the two processes of a run only one initializes all packages, unless
+// something is left to say.
+func TestEndsEarly(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if _, err := exec.LookPath("newuidmap"); err == nil {
+			t.Skip("a user may have ranges of ids here")
+		}
+	}
+	for text, status := range map[string]int{"": exitOK, "expect(False)": exitCheckFailed, "1 // 0": exitError, "skip('x')": exitSkipped} {
+		cmd := nsscript(t, scriptFile(t, text))
+		cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+		if n := strings.Count(runs(t, status, cmd).stderr, "init nsscript/builtins "); n > 1 {
+			t.Errorf("%q: %d processes initialize all packages", text, n)
 		}
 	}
 }

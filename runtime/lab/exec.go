@@ -14,6 +14,7 @@ import (
 	"nsscript/runtime/event"
 	"nsscript/runtime/feature"
 	"nsscript/runtime/process"
+	"nsscript/runtime/sandbox/inherit"
 )
 
 // Exec runs a program in the namespace and waits for its end, as
@@ -202,7 +203,7 @@ func oneID() bool {
 }
 
 func readProc(path string) (string, error) {
-	return readSysctl("../" + strings.TrimPrefix(path, "/proc/"))
+	return inherit.ReadSysctl("../" + strings.TrimPrefix(path, "/proc/"))
 }
 
 // installHint says how to get a program.

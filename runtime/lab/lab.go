@@ -37,7 +37,7 @@ type Options struct {
 	Seed uint64
 	// Events gets every operation; nil for nobody.
 	Events event.Sink
-	// Machine returns what [MachineSettings] said outside the lab; nil or ""
+	// Machine returns what inherit.Settings said outside the lab; nil or ""
 	// makes the lab find out by itself.
 	Machine func() string
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/netns"
+	"nsscript/runtime/sandbox/inherit"
 )
 
 // Lasts tells whether the entry stays as it is by itself: a user made it.
@@ -110,7 +111,7 @@ func readSysctls() map[string]string {
 	// What cannot be read says nothing: keys to write to, secrets that are not set.
 	_ = fs.WalkDir(os.DirFS("/proc/sys"), "net", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
-			if value, err := readSysctl(path); err == nil {
+			if value, err := inherit.ReadSysctl(path); err == nil {
 				values[path] = value
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/sandbox/inherit"
 )
 
 // Sysctl returns the value of a per-namespace key ("net.ipv4.ip_forward", or
@@ -21,7 +23,7 @@ func (ns *Namespace) Sysctl(ctx context.Context, key string) (string, error) {
 	var value string
 	err = ns.do(func() error {
 		path = withDottedName(path)
-		value, err = readSysctl(path)
+		value, err = inherit.ReadSysctl(path)
 		return err
 	})
 	if err != nil {
@@ -40,7 +42,7 @@ func (ns *Namespace) SetSysctl(ctx context.Context, key, value string) error {
 	if ns.lab.options.Host {
 		_ = ns.do(func() error {
 			path = withDottedName(path)
-			before, _ = readSysctl(path)
+			before, _ = inherit.ReadSysctl(path)
 			return nil
 		})
 	}

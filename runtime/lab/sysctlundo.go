@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"nsscript/runtime/sandbox/inherit"
 )
 
 // lostSettings is what writing one setting of a machine's interfaces may take
@@ -82,8 +84,8 @@ func settingsIn(dirs []string) (all []setting) {
 		keys, _ := os.ReadDir(filepath.Join("/proc/sys", dir))
 		for _, k := range keys {
 			path := filepath.Join(dir, k.Name())
-			if value, err := readSysctl(path); err == nil {
-				all = append(all, setting{path, value})
+			if value, err := inherit.ReadSysctl(path); err == nil {
+				all = append(all, setting{Key: path, Value: value})
 			}
 		}
 	}
@@ -99,15 +101,15 @@ func (s *lostSettings) restore(ctx context.Context) error {
 	err := s.ns.do(func() error {
 		now := map[string]string{}
 		for _, n := range settingsIn(s.dirs) {
-			now[n.key] = n.value
+			now[n.Key] = n.Value
 		}
 		for _, was := range s.values {
-			value, exists := now[was.key]
-			if !exists || value == was.value {
+			value, exists := now[was.Key]
+			if !exists || value == was.Value {
 				continue
 			}
-			if err := writeSysctl(was.key, was.value); err != nil && !errors.Is(err, unix.ENOENT) {
-				failed = append(failed, s.ns.sysctlError(err, "set", was.key, was.key))
+			if err := writeSysctl(was.Key, was.Value); err != nil && !errors.Is(err, unix.ENOENT) {
+				failed = append(failed, s.ns.sysctlError(err, "set", was.Key, was.Key))
 			}
 		}
 		return nil

@@ -120,12 +120,12 @@ func readMessage() string {
 
 // takeIDs waits until the outer process has mapped the ids and becomes root.
 func (st *State) takeIDs() error {
-	b := [1]byte{sayInterrupt}
-	for b[0] != sayIDs {
+	b := [1]byte{again.SayInterrupt}
+	for b[0] != again.SayIDs {
 		if n, err := st.lifeline.Read(b[:]); n != 1 {
 			return fmt.Errorf("no ids came from the outer process: %w", err)
 		}
-		if b[0] == sayInterrupt {
+		if b[0] == again.SayInterrupt {
 			st.interrupt()
 		}
 	}
@@ -144,7 +144,7 @@ func (st *State) dieWithOuter() {
 	var b [1]byte
 	for {
 		n, err := st.lifeline.Read(b[:])
-		if n == 1 && b[0] == sayInterrupt {
+		if n == 1 && b[0] == again.SayInterrupt {
 			st.interrupt()
 		}
 		if n == 0 && err != nil && !errors.Is(err, unix.EINTR) {

@@ -8,6 +8,8 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+
+	"nsscript/runtime/sandbox/again"
 )
 
 // idMaps are the ids that /etc/subuid and /etc/subgid (subuid(5)) lend to the
@@ -71,26 +73,26 @@ func parseIDRange(text, name, uid string) (idRange, bool) {
 	return idRange{}, false
 }
 
-// mapIDs gives the user namespace of pid its ids: the user is root there, and the
+// mapIDs gives the user namespace of the process its ids: the user is root there, and the
 // ranges that are lent to the user follow from 1 on. Without any, or where
 // newuidmap may not map them (it lost its set-user-id bit in a container), the one
 // id has to do.
-func mapIDs(pid int) error {
+func mapIDs(p *again.Process) error {
 	m := findIDMaps()
 	if m == nil {
-		return errors.Join(writeUID(pid), writeGID(pid))
+		return errors.Join(p.MapUID(), p.MapGID())
 	}
 	results := make(chan error, 1)
-	go func() { results <- runIDMap(m.newgidmap, pid, os.Getegid(), m.gids) }()
-	uidErr := runIDMap(m.newuidmap, pid, os.Geteuid(), m.uids)
+	go func() { results <- runIDMap(m.newgidmap, p.PID, os.Getegid(), m.gids) }()
+	uidErr := runIDMap(m.newuidmap, p.PID, os.Geteuid(), m.uids)
 	gidErr := <-results
 	if uidErr != nil {
-		if err := writeUID(pid); err != nil {
+		if err := p.MapUID(); err != nil {
 			return fmt.Errorf("%w; %w", uidErr, err)
 		}
 	}
 	if gidErr != nil {
-		if err := writeGID(pid); err != nil {
+		if err := p.MapGID(); err != nil {
 			return fmt.Errorf("%w; %w", gidErr, err)
 		}
 	}
@@ -104,19 +106,4 @@ func runIDMap(program string, pid, own int, r idRange) error {
 		return fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-// writeUID maps the user's own id alone, as anybody may.
-func writeUID(pid int) error { return writeMap(pid, "uid_map", fmt.Sprintf("0 %d 1", os.Geteuid())) }
-
-// writeGID does so with the group; setgroups(2) is given up for that.
-func writeGID(pid int) error {
-	if err := writeMap(pid, "setgroups", "deny"); err != nil {
-		return err
-	}
-	return writeMap(pid, "gid_map", fmt.Sprintf("0 %d 1", os.Getegid()))
-}
-
-func writeMap(pid int, file, text string) error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte(text), 0)
 }

@@ -16,26 +16,15 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/sandbox/again"
-)
-
-// What the outer process says on the lifeline.
-const (
-	sayIDs       = 0 // the ids are mapped
-	sayInterrupt = 1 // the user asks for the end
 )
 
 // Options of a private lab.
@@ -74,28 +63,31 @@ var ErrInterrupted = errors.New("interrupted")
 // process did not end by itself; else the status is what the inner process exited
 // with.
 func Run(o Options) (status int, err error) {
-	in := &inner{Process: o.Started}
-	if in.Process == nil {
-		if in.Process, err = startAgain(o); err != nil {
+	p := o.Started
+	if p == nil {
+		if p, err = startAgain(o); err != nil {
 			return 0, diagnose(err, os.ReadFile)
 		}
 	}
-	defer in.Close()
-	if in.AwaitIDs {
-		if err := in.giveIDs(); err != nil {
+	defer p.Close()
+	if p.AwaitIDs && !p.Mapped() {
+		if err := giveIDs(p); err != nil {
 			return 0, diagnose(err, os.ReadFile)
 		}
 	}
-	// A signal that comes before this ends us, and that ends the inner process.
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, forwarded...)
-	go in.forward(signals)
-	in.tell(o.Message)
-	ws, err := in.reap()
+	p.Watch()
+	if !p.Told() {
+		said := ""
+		if o.Message != nil {
+			said = o.Message()
+		}
+		p.Tell(said)
+	}
+	ws, err := p.Wait()
 	if err != nil {
 		return 0, fmt.Errorf("wait for the lab: %w", err)
 	}
-	return in.verdict(ws)
+	return verdict(p, ws)
 }
 
 // startAgain starts the inner process.
@@ -110,147 +102,30 @@ func startAgain(o Options) (*again.Process, error) {
 	return p, err
 }
 
-// inner is the running inner process as the outer one sees it.
-type inner struct {
-	*again.Process
-	// interrupted is set when somebody asked for the end.
-	interrupted atomic.Bool
-
-	mu   sync.Mutex // guards gone
-	gone bool       // the pid may be somebody else's
-}
-
 // giveIDs maps the ids of the user namespace and says so; when that fails, it ends
 // the inner process.
-func (in *inner) giveIDs() error {
-	err := mapIDs(in.PID)
-	if err != nil {
-		_ = unix.Kill(in.PID, unix.SIGKILL)
-		_, _ = in.reap()
+func giveIDs(p *again.Process) error {
+	if err := mapIDs(p); err != nil {
+		p.Signal(unix.SIGKILL)
+		_, _ = p.Wait()
 		return err
 	}
-	_, _ = in.Lifeline.Write([]byte{sayIDs})
+	p.SayMapped()
 	return nil
-}
-
-// tell says the message. The inner process is starting meanwhile, and it may
-// end without having listened.
-func (in *inner) tell(message func() string) {
-	if message != nil {
-		_, _ = io.WriteString(in.Message, message())
-	}
-	in.Message.Close()
-}
-
-// forwarded are the signals that a user or a supervisor sends to the outer
-// process and means for the lab.
-var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT}
-
-// interrupt says on the lifeline that somebody asks for the end: a signal that
-// comes before the inner process has a handler is lost, since it is a pid 1.
-func (in *inner) interrupt(s os.Signal) {
-	if s != unix.SIGINT && s != unix.SIGTERM && s != unix.SIGHUP && s != unix.SIGQUIT {
-		return
-	}
-	if !in.interrupted.CompareAndSwap(false, true) {
-		return
-	}
-	_, _ = in.Lifeline.Write([]byte{sayInterrupt})
-	if in.Journal == nil { // a private lab leaves nothing behind, however it ends
-		time.AfterFunc(grace, func() { in.signal(unix.SIGKILL) })
-	}
-}
-
-// grace is how long the inner process may take to end after an interruption. It may be
-// in the middle of copying a string of gigabytes, which nothing else can stop.
-const grace = 3 * time.Second
-
-// forward passes signals on. A pid 1 does not stop by itself at SIGTSTP (Ctrl-Z):
-// it is stopped, and this process too, until SIGCONT comes and is passed on.
-func (in *inner) forward(signals <-chan os.Signal) {
-	for s := range signals {
-		if s == unix.SIGTSTP {
-			in.signal(unix.SIGSTOP)
-			_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
-			continue
-		}
-		in.interrupt(s)
-		in.signal(s.(syscall.Signal))
-	}
-}
-
-// signal sends a signal as long as the pid is the inner process's.
-func (in *inner) signal(s syscall.Signal) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if !in.gone {
-		_ = unix.Kill(in.PID, s)
-	}
-}
-
-// reap waits for the end of the inner process and gives its pid back.
-func (in *inner) reap() (ws syscall.WaitStatus, err error) {
-	err = ignoringEINTR(func() error {
-		return unix.Waitid(unix.P_PID, in.PID, nil, unix.WEXITED|unix.WNOWAIT, nil)
-	})
-	if err != nil {
-		return 0, err
-	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.gone = true
-	err = ignoringEINTR(func() error {
-		_, err := syscall.Wait4(in.PID, &ws, 0, nil)
-		return err
-	})
-	return ws, err
-}
-
-func ignoringEINTR(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 // verdict tells an exit of the inner process's own making, which it announced
 // on the lifeline, from a crash.
-func (in *inner) verdict(ws syscall.WaitStatus) (int, error) {
-	var words []byte
-	if in.Crash != nil {
-		words = readAll(in.Crash)
-	}
-	if ws.Exited() && in.announced() {
+func verdict(p *again.Process, ws syscall.WaitStatus) (int, error) {
+	words := p.Words()
+	if p.Announced() {
 		os.Stderr.Write(words) // not a crash, yet somebody wrote there: lose nothing
 		return ws.ExitStatus(), nil
 	}
-	if in.interrupted.Load() && (ws.Exited() || in.Journal == nil && ws.Signal() == unix.SIGKILL) {
+	if p.Interrupted() && (ws.Exited() || p.Journal == nil && ws.Signal() == unix.SIGKILL) {
 		return 0, ErrInterrupted
 	}
-	c := &Crash{Status: ws, Words: string(words)}
-	if in.Journal != nil {
-		c.Done = string(readAll(in.Journal))
-	}
-	return 0, c
-}
-
-// announced tells whether the inner process said that it would end.
-func (in *inner) announced() bool {
-	var b [1]byte
-	n, _, err := unix.Recvfrom(int(in.Lifeline.Fd()), b[:], unix.MSG_DONTWAIT)
-	return err == nil && n == 1
-}
-
-// readAll returns what was written to a memfd, at most its first 256 KiB.
-func readAll(f *os.File) []byte {
-	info, err := f.Stat()
-	if err != nil {
-		return nil
-	}
-	b := make([]byte, min(info.Size(), 256<<10))
-	n, _ := f.ReadAt(b, 0)
-	return b[:n]
+	return 0, &Crash{Status: ws, Words: string(words), Done: string(p.Done())}
 }
 
 // Crash is an inner process that ended without meaning to: a fatal error of the

@@ -19,6 +19,7 @@ import (
 	"nsscript/runtime/lab"
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
+	"nsscript/runtime/sandbox/inherit"
 	"nsscript/runtime/script"
 )
 
@@ -62,7 +63,7 @@ func TestMain(m *testing.M) {
 // makes the lab, as the inner one it runs the script.
 func serve(text string) int {
 	if !sandbox.Inside() {
-		status, err := sandbox.Run(sandbox.Options{RawStderr: true, Message: lab.MachineSettings})
+		status, err := sandbox.Run(sandbox.Options{RawStderr: true, Message: inherit.Settings})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 3

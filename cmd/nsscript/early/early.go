@@ -1,17 +1,21 @@
-// Package early starts the inner process of a run as soon as can be: while the
-// packages of this process are still being initialized, so that both processes do
-// that at once. For that it imports next to nothing (see package again).
+// Package early runs a script's inner process from the initialization of this one, and
+// ends with it: a run needs nothing of the packages that are initialized after this
+// one, which takes longer than all the rest. For that it imports next to nothing (see
+// package again).
 package early
 
 import (
 	"os"
+	"syscall"
 
 	"nsscript/runtime/sandbox/again"
+	"nsscript/runtime/sandbox/inherit"
 )
 
-// Started is the inner process that runs the script; nil where the command line is
-// something else, which is then for main to say, or where there can be no lab. It
-// dies with the first thread, that of package initialization and of main.
+// Started is the inner process that runs the script, when there is something left to
+// do or to say about it: it wants ranges of ids, or it has crashed. nil where the
+// command line is something else, which is then for main to say, or where there can be
+// no lab. It dies with the first thread, that of package initialization and of main.
 var Started = start(os.Args[1:])
 
 func start(args []string) *again.Process {
@@ -22,7 +26,42 @@ func start(args []string) *again.Process {
 	if err != nil {
 		return nil // main tries again, and says why not
 	}
-	return p
+	if p.AwaitIDs {
+		if mayHaveRanges() {
+			return p
+		}
+		if p.MapOneID() != nil {
+			p.Signal(syscall.SIGKILL)
+			_, _ = p.Wait()
+			p.Close()
+			return nil
+		}
+	}
+	p.Watch()
+	p.Tell(inherit.Settings())
+	status, err := p.Wait()
+	if err != nil || !p.Announced() {
+		return p
+	}
+	os.Stderr.Write(p.Words()) // not a crash, yet somebody wrote there: lose nothing
+	os.Exit(status.ExitStatus())
+	return nil
+}
+
+// mayHaveRanges tells whether there is a program that gives a user ranges of ids.
+func mayHaveRanges() bool {
+	const executable = 1 // X_OK
+	path := os.Getenv("PATH")
+	for from, i := 0, 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != ':' {
+			continue
+		}
+		if syscall.Access(path[from:i]+"/newuidmap", executable) == nil {
+			return true
+		}
+		from = i + 1
+	}
+	return false
 }
 
 // Runs tells whether these arguments run a script in a private lab. Whatever is

@@ -82,6 +82,8 @@ type Process struct {
 	Message  *os.File
 	Crash    *os.File // what the Go runtime wrote to descriptor 2; nil with RawStderr
 	Journal  *os.File // what was done to the machine; nil without Host
+
+	state
 }
 
 // Close closes the outer process's descriptors; those that are not there are nil,
