@@ -55,6 +55,8 @@ var inherent = map[string]bool{
 	"valid_life_time": true, "preferred_life_time": true, "expires": true, "updated": true, "used": true,
 	"gc_timer": true, "hello_timer": true, "tcn_timer": true, "topology_change_timer": true,
 	"forward_delay_timer": true, "message_age_timer": true, "hold_timer": true,
+	// What a bond sees of a link that was down for a moment depends on when it looks.
+	"link_failure_count": true,
 	// Numbers that a namespace gives to others when they first have to do with
 	// each other, in whatever order, and the names that ip finds for them: the
 	// same peer is told by its index (link_index) and by its own namespace.
