@@ -16,6 +16,7 @@ import (
 var allowed = map[string][]string{
 	"runtime/bpf":      {},
 	"runtime/event":    {},
+	"runtime/inherit":  {},
 	"runtime/netns":    {},
 	"runtime/sandbox":  {"runtime/sandbox/again"},
 	"runtime/process":  {},
@@ -25,16 +26,16 @@ var allowed = map[string][]string{
 	"runtime/iproute":  {"runtime/event"},
 	"runtime/feature":  {"runtime/netns"},
 	"runtime/world":    {"runtime/netns", "runtime/sandbox"},
-	"runtime/lab":      {"runtime/bpf", "runtime/event", "runtime/feature", "runtime/firewall", "runtime/netns", "runtime/packet", "runtime/process", "runtime/probe", "runtime/world"},
+	"runtime/lab":      {"runtime/bpf", "runtime/event", "runtime/feature", "runtime/firewall", "runtime/inherit", "runtime/netns", "runtime/packet", "runtime/process", "runtime/probe", "runtime/world"},
 	"builtins/std":     {},
 	"builtins":         {"builtins/std", "runtime/event", "runtime/firewall", "runtime/lab", "runtime/packet", "runtime/process", "runtime/probe"},
 	"runtime/script":   {"builtins", "builtins/std", "runtime/event", "runtime/lab"},
 	"runtime/labtest":  {"runtime/netns", "runtime/sandbox"},
-	"cmd/nsscript":     {"cmd/nsscript/early", "builtins", "runtime/event", "runtime/feature", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/sandbox/again", "runtime/script"},
+	"cmd/nsscript":     {"cmd/nsscript/early", "builtins", "runtime/event", "runtime/feature", "runtime/inherit", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/sandbox/again", "runtime/script"},
 
 	// What is initialized first imports next to nothing.
 	"runtime/sandbox/again": {},
-	"cmd/nsscript/early":    {"runtime/sandbox/again"},
+	"cmd/nsscript/early":    {"runtime/inherit", "runtime/sandbox/again"},
 }
 
 // outside says who alone may import a library.

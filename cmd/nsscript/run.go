@@ -17,12 +17,12 @@ import (
 
 	"nsscript/builtins"
 	"nsscript/runtime/event"
+	"nsscript/runtime/inherit"
 	"nsscript/runtime/iproute"
 	"nsscript/runtime/lab"
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
 	"nsscript/runtime/sandbox/again"
-	"nsscript/runtime/sandbox/inherit"
 	"nsscript/runtime/script"
 )
 

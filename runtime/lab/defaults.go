@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nsscript/runtime/sandbox/inherit"
+	"nsscript/runtime/inherit"
 )
 
 // setting is a sysctl of one namespace.

@@ -13,8 +13,8 @@ import (
 
 	"nsscript/runtime/event"
 	"nsscript/runtime/feature"
+	"nsscript/runtime/inherit"
 	"nsscript/runtime/process"
-	"nsscript/runtime/sandbox/inherit"
 )
 
 // Exec runs a program in the namespace and waits for its end, as

@@ -221,7 +221,7 @@ func redKind() *QdiscKind {
 		{Name: "avpkt", Doc: "how many bytes a packet has on average", Required: true, Value: Bytes{1, 65535}},
 		{Name: "min", Doc: "at so many bytes, on average, packets begin to be marked or dropped: a third of max unless given", Value: Bytes{1, math.MaxInt32}},
 		{Name: "max", Doc: "at so many, all with probability: a quarter of limit unless given", Value: Bytes{1, math.MaxInt32}},
-		{Name: "probability", Doc: "the share of them at max, 2% unless given", Value: Share{}},
+		{Name: "probability", Doc: "the share of them at max, 2% unless given", Value: Share{Fraction: true}},
 		{Name: "burst", Doc: "how many packets may come at once: (2·min + max) / (3·avpkt) unless given", Value: packets()},
 		{Name: "bandwidth", Doc: "how fast the link is, for the time in which it is idle: 10mbit unless given", Value: Rate{4}},
 		{Name: "ecn", Doc: "mark packets instead of dropping them, where they understand that", Value: eitherWord(1, "", "ecn")},

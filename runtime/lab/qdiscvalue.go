@@ -78,7 +78,9 @@ func (s Bytes) check(v any) error { return Number{Size: 4, Min: s.Min, Max: s.Ma
 func (Bytes) words(v any) ([]string, bool) { return []string{strconv.Itoa(v.(int))}, true }
 
 // Share is a share of 1 (float64); the kernel counts in 1/(2³²-1).
-type Share struct{}
+type Share struct {
+	Fraction bool // how tc takes it, in place of percent
+}
 
 func (Share) attributes(attr int, v any) []*nl.RtAttr {
 	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint32Attr(shareOf(v)))}
@@ -88,7 +90,12 @@ func (Share) read(b []byte) any { return share(u32(b)) }
 
 func (Share) check(any) error { return nil }
 
-func (Share) words(v any) ([]string, bool) { return []string{shareWord(v.(float64))}, true }
+func (s Share) words(v any) ([]string, bool) {
+	if s.Fraction {
+		return []string{strconv.FormatFloat(v.(float64), 'f', -1, 64)}, true
+	}
+	return []string{shareWord(v.(float64))}, true
+}
 
 func shareOf(v any) uint32 {
 	f, _ := v.(float64)

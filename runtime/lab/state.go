@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nsscript/runtime/inherit"
 	"nsscript/runtime/netns"
-	"nsscript/runtime/sandbox/inherit"
 )
 
 // Lasts tells whether the entry stays as it is by itself: a user made it.

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nsscript/runtime/sandbox/inherit"
+	"nsscript/runtime/inherit"
 )
 
 // Sysctl returns the value of a per-namespace key ("net.ipv4.ip_forward", or

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nsscript/runtime/sandbox/inherit"
+	"nsscript/runtime/inherit"
 )
 
 // lostSettings is what writing one setting of a machine's interfaces may take

@@ -15,11 +15,11 @@ import (
 
 	"nsscript/builtins"
 	"nsscript/runtime/event"
+	"nsscript/runtime/inherit"
 	"nsscript/runtime/iproute"
 	"nsscript/runtime/lab"
 	"nsscript/runtime/netns"
 	"nsscript/runtime/sandbox"
-	"nsscript/runtime/sandbox/inherit"
 	"nsscript/runtime/script"
 )
 

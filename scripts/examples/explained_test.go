@@ -380,7 +380,7 @@ func entries(t *testing.T, what, text string) []object {
 
 // inherentQueueing are numbers of objects that depend on what was made before, and what
 // is counted.
-var inherentQueueing = regexp.MustCompile(`refcnt \d+|\bfh [0-9a-f]+:|\bht [0-9a-f]+\b|^class (cake|fq_codel|sfq) .*|\bid \d+ tag \w+|\bjited\b|direct_packets_stat \w+|installed \d+ sec|used \d+ sec|firstused \d+ sec`)
+var inherentQueueing = regexp.MustCompile(`refcnt \d+|index \d+ ref \d+ bind \d+|\bfh [0-9a-f]+:|\bht [0-9a-f]+\b|^class (cake|fq_codel|sfq) .*|\bid \d+ tag \w+|\bjited\b|direct_packets_stat \w+|installed \d+ sec|used \d+ sec|firstused \d+ sec`)
 
 // disciplines are the lines of tc's part.
 func disciplines(text string) []object {

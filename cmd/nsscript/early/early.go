@@ -8,8 +8,8 @@ import (
 	"os"
 	"syscall"
 
+	"nsscript/runtime/inherit"
 	"nsscript/runtime/sandbox/again"
-	"nsscript/runtime/sandbox/inherit"
 )
 
 // Started is the inner process that runs the script, when there is something left to
