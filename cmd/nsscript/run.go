@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nsscript/builtins"
+	"nsscript/cmd/nsscript/early"
 	"nsscript/runtime/event"
 	"nsscript/runtime/inherit"
 	"nsscript/runtime/iproute"
@@ -138,7 +139,7 @@ func (s *settings) execute(fn func(st *sandbox.State) int) int {
 	}
 	go func() {
 		netns.Pin() // entering namespaces is cheaper for a goroutine with a thread of its own
-		st.Exit(fn(st))
+		early.Roomy(func() { st.Exit(fn(st)) }, st == nil)
 	}()
 	st.Reap(nil)
 	return exitOK

@@ -19,8 +19,9 @@ import (
 // The kernel works on a message within sendto(2), so the answer is there when
 // that returns: waiting for it costs nothing.
 type conn struct {
-	fd  int
-	seq uint32
+	fd     int
+	strict bool // it dumps what is asked for and no more (NETLINK_GET_STRICT_CHK)
+	seq    uint32
 	// reopen makes the socket for each use, where the conn must not keep the
 	// namespace alive; nil where it has one.
 	reopen func() (int, error)
@@ -34,7 +35,7 @@ func (c *conn) use() (done func(), err error) {
 	if c.fd, err = c.reopen(); err != nil {
 		return nil, err
 	}
-	return func() { unix.Close(c.fd); c.fd = -1 }, nil
+	return func() { c.close(); c.strict = false }, nil
 }
 
 // refusal is a message that the kernel did not accept.
@@ -63,13 +64,20 @@ func openNetlink(protocol int) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
-	for _, option := range []int{unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK, unix.NETLINK_GET_STRICT_CHK} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, option, 1); err != nil {
-			unix.Close(fd)
-			return nil, fmt.Errorf("netlink socket option %d: %w", option, err)
-		}
+	c := &conn{fd: fd}
+	if err := c.option(unix.NETLINK_EXT_ACK); err != nil {
+		c.close()
+		return nil, err
 	}
-	return &conn{fd: fd}, nil
+	return c, nil
+}
+
+// option switches on one of the options of netlink(7).
+func (c *conn) option(option int) error {
+	if err := unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, option, 1); err != nil {
+		return fmt.Errorf("netlink socket option %d: %w", option, err)
+	}
+	return nil
 }
 
 func (c *conn) close() {
@@ -185,6 +193,12 @@ func (c *conn) dump(make func() *nl.NetlinkRequest, reset func(), each func(body
 		return err
 	}
 	defer done()
+	if !c.strict { // a namespace of which nobody reads a table does without it
+		if err := c.option(unix.NETLINK_GET_STRICT_CHK); err != nil {
+			return err
+		}
+		c.strict = true
+	}
 	for range 8 {
 		interrupted, err := c.dumpOnce(make(), each)
 		if err != nil || !interrupted {

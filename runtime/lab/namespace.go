@@ -155,11 +155,9 @@ func (l *Lab) makeNamespace(s NamespaceSpec, settings []setting) (_ *Namespace, 
 		}
 	}
 	path := filepath.Join(RunDir, s.Name)
-	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if err := unix.Mknod(path, unix.S_IFREG, 0); err != nil {
 		return nil, err
 	}
-	unix.Close(file)
 	ns := &Namespace{Name: s.Name, Path: path, lab: l, made: true, next: 2, dad: s.DAD || l.options.Host}
 	defer func() {
 		if err != nil {

@@ -36,13 +36,17 @@ func (p *Packet) malformedDNS() (Kind, string) {
 	return None, ""
 }
 
-func dnsRcode(p *Packet, l *Layer) any {
-	code := int(p.header(l)[3] & 15)
-	names := [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
-	if code < len(names) {
-		return names[code]
+func dnsRcode(p *Packet, l *Layer) any { return DNSRcodeName(dnsmessage.RCode(p.header(l)[3] & 15)) }
+
+// DNSRcodes are the names of the response codes of RFC 1035 and RFC 2136, from 0.
+var DNSRcodes = [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
+
+// DNSRcodeName is the name of a response code.
+func DNSRcodeName(code dnsmessage.RCode) string {
+	if int(code) < len(DNSRcodes) {
+		return DNSRcodes[code]
 	}
-	return "RCODE" + strconv.Itoa(code)
+	return "RCODE" + strconv.Itoa(int(code))
 }
 
 // firstQuestion is the first one; ok is false when there is none, or it cannot be read.
@@ -64,16 +68,51 @@ func dnsName(p *Packet, l *Layer) any {
 
 func dnsType(p *Packet, l *Layer) any {
 	if q, ok := firstQuestion(p, l); ok {
-		return typeName(q.Type)
+		return DNSTypeName(q.Type)
 	}
 	return nil
 }
 
-func typeName(t dnsmessage.Type) string {
-	if name, ok := strings.CutPrefix(t.String(), "Type"); ok {
-		return name
+// DNSTypeName is the name of a type of records, as RFC 3597 has it for one without.
+// The names of dnsmessage would be in a table that is made at every start, twice.
+func DNSTypeName(t dnsmessage.Type) string {
+	switch t {
+	case dnsmessage.TypeA:
+		return "A"
+	case dnsmessage.TypeNS:
+		return "NS"
+	case dnsmessage.TypeCNAME:
+		return "CNAME"
+	case dnsmessage.TypeSOA:
+		return "SOA"
+	case dnsmessage.TypeWKS:
+		return "WKS"
+	case dnsmessage.TypePTR:
+		return "PTR"
+	case dnsmessage.TypeHINFO:
+		return "HINFO"
+	case dnsmessage.TypeMINFO:
+		return "MINFO"
+	case dnsmessage.TypeMX:
+		return "MX"
+	case dnsmessage.TypeTXT:
+		return "TXT"
+	case dnsmessage.TypeAAAA:
+		return "AAAA"
+	case dnsmessage.TypeSRV:
+		return "SRV"
+	case dnsmessage.TypeOPT:
+		return "OPT"
+	case dnsmessage.TypeSVCB:
+		return "SVCB"
+	case dnsmessage.TypeHTTPS:
+		return "HTTPS"
+	case dnsmessage.TypeAXFR:
+		return "AXFR"
+	case dnsmessage.TypeALL:
+		return "ALL"
 	}
-	return "TYPE" + strconv.Itoa(int(t)) // RFC 3597
+	return "TYPE" + strconv.Itoa(int(t))
 }
 
 func dnsQuestions(p *Packet, l *Layer) any {
@@ -87,7 +126,7 @@ func dnsQuestions(p *Packet, l *Layer) any {
 		if err != nil {
 			return list
 		}
-		list = append(list, Record{{"name", q.Name.String()}, {"type", typeName(q.Type)}})
+		list = append(list, Record{{"name", q.Name.String()}, {"type", DNSTypeName(q.Type)}})
 	}
 }
 
@@ -124,7 +163,7 @@ func dnsSection(p *Packet, l *Layer, skip []func(*dnsmessage.Parser) error, next
 		if err != nil {
 			return list
 		}
-		list = append(list, Record{{"name", r.Header.Name.String()}, {"type", typeName(r.Header.Type)},
+		list = append(list, Record{{"name", r.Header.Name.String()}, {"type", DNSTypeName(r.Header.Type)},
 			{"ttl", int(r.Header.TTL)}, {"data", dnsData(r.Body)}})
 	}
 }

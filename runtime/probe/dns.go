@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"nsscript/runtime/packet"
 )
 
 // DNSRequest says what to ask a name server (RFC 1035).
@@ -47,29 +49,15 @@ type DNSResult struct {
 // DNSTypes are the types of records that can be asked for and answered.
 var DNSTypes = []string{"A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"}
 
-var dnsTypes = map[string]dnsmessage.Type{
-	"A": dnsmessage.TypeA, "AAAA": dnsmessage.TypeAAAA, "CNAME": dnsmessage.TypeCNAME, "MX": dnsmessage.TypeMX, "NS": dnsmessage.TypeNS,
-	"PTR": dnsmessage.TypePTR, "SOA": dnsmessage.TypeSOA, "SRV": dnsmessage.TypeSRV, "TXT": dnsmessage.TypeTXT,
-}
-
-// rcodes are the names of the codes of RFC 1035 and RFC 2136.
-var rcodes = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
-
-func rcodeName(code dnsmessage.RCode) string {
-	if int(code) < len(rcodes) {
-		return rcodes[code]
-	}
-	return fmt.Sprintf("RCODE%d", code)
-}
-
-// typeName is the name of a type, as RFC 3597 has it for unknown ones.
-func typeName(t dnsmessage.Type) string {
-	for name, known := range dnsTypes {
-		if known == t {
-			return name
+// dnsType is the type of one of the names in [DNSTypes].
+func dnsType(name string) dnsmessage.Type {
+	for _, t := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeCNAME, dnsmessage.TypeMX, dnsmessage.TypeNS,
+		dnsmessage.TypePTR, dnsmessage.TypeSOA, dnsmessage.TypeSRV, dnsmessage.TypeTXT} {
+		if packet.DNSTypeName(t) == name {
+			return t
 		}
 	}
-	return fmt.Sprintf("TYPE%d", t)
+	return 0
 }
 
 // dnsName is a name as a message has it.
@@ -97,7 +85,7 @@ func DNS(outer context.Context, enter Enter, q DNSRequest) (DNSResult, error) {
 	}
 	m := dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: uint16(rand.Uint32()), RecursionDesired: true},
-		Questions: []dnsmessage.Question{{Name: name, Type: dnsTypes[q.Type], Class: dnsmessage.ClassINET}},
+		Questions: []dnsmessage.Question{{Name: name, Type: dnsType(q.Type), Class: dnsmessage.ClassINET}},
 	}
 	packed, err := m.Pack()
 	if err != nil {
@@ -181,7 +169,7 @@ func (r *DNSResult) read(packed []byte) error {
 	if err != nil {
 		return err
 	}
-	r.RCode = rcodeName(h.RCode)
+	r.RCode = packet.DNSRcodeName(h.RCode)
 	if err := p.SkipAllQuestions(); err != nil {
 		return err
 	}
@@ -193,7 +181,7 @@ func (r *DNSResult) read(packed []byte) error {
 		if err != nil {
 			return err
 		}
-		r.Answers = append(r.Answers, DNSRecord{Name: a.Header.Name.String(), Type: typeName(a.Header.Type), TTL: a.Header.TTL, Data: dataText(a.Body)})
+		r.Answers = append(r.Answers, DNSRecord{Name: a.Header.Name.String(), Type: packet.DNSTypeName(a.Header.Type), TTL: a.Header.TTL, Data: dataText(a.Body)})
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"nsscript/runtime/packet"
 )
 
 // DNSQuestion is what a client of a name server wants to know.
@@ -42,7 +44,7 @@ func (r DNSRecord) resource() (dnsmessage.Resource, error) {
 	if err != nil {
 		return dnsmessage.Resource{}, err
 	}
-	header := dnsmessage.ResourceHeader{Name: name, Type: dnsTypes[r.Type], Class: dnsmessage.ClassINET, TTL: r.TTL}
+	header := dnsmessage.ResourceHeader{Name: name, Type: dnsType(r.Type), Class: dnsmessage.ClassINET, TTL: r.TTL}
 	return dnsmessage.Resource{Header: header, Body: body}, nil
 }
 
@@ -154,7 +156,7 @@ func reply(r Request, room int, answer func(DNSQuestion) DNSAnswer) []byte {
 		m.RCode = dnsmessage.RCodeNotImplemented
 	default:
 		m.Questions = []dnsmessage.Question{q}
-		a := answer(DNSQuestion{Name: strings.ToLower(strings.TrimSuffix(q.Name.String(), ".")), Type: typeName(q.Type), Remote: r.Remote})
+		a := answer(DNSQuestion{Name: strings.ToLower(strings.TrimSuffix(q.Name.String(), ".")), Type: packet.DNSTypeName(q.Type), Remote: r.Remote})
 		m.RCode, m.Answers = filled(a)
 	}
 	packed, err := m.Pack()
@@ -179,7 +181,7 @@ func filled(a DNSAnswer) (dnsmessage.RCode, []dnsmessage.Resource) {
 		}
 		list = append(list, x)
 	}
-	for code, name := range rcodes {
+	for code, name := range packet.DNSRcodes {
 		if name == a.RCode {
 			return dnsmessage.RCode(code), list
 		}

@@ -16,7 +16,9 @@ import (
 // do or to say about it: it wants ranges of ids, or it has crashed. nil where the
 // command line is something else, which is then for main to say, or where there can be
 // no lab. It dies with the first thread, that of package initialization and of main.
-var Started = start(os.Args[1:])
+var Started *again.Process
+
+func init() { Roomy(func() { Started = start(os.Args[1:]) }, os.Args == nil) }
 
 func start(args []string) *again.Process {
 	if again.Inside() || !Runs(args) {
