@@ -243,8 +243,8 @@ func (c *conn) send(packet []byte) error {
 	if c.fd < 0 {
 		return unix.EBADF
 	}
-	for {
-		err := unix.Sendto(c.fd, packet, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	for { // without an address the kernel is meant, and nothing is made to hold one
+		_, err := unix.Write(c.fd, packet)
 		if err != unix.EINTR {
 			return err
 		}
@@ -256,7 +256,7 @@ func (c *conn) receive(each func(h *unix.NlMsghdr, body []byte) (last bool, err 
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	for {
-		n, _, err := unix.Recvfrom(c.fd, *buffer, 0)
+		n, err := unix.Read(c.fd, *buffer)
 		if err == unix.EINTR {
 			continue
 		}
