@@ -89,9 +89,9 @@ func addrSpecs() []*Spec {
 			required("link", tLink, "the link"), variadic("addresses", tPrefix, "such as \"10.1.1.1/24\""),
 			keyword("peer", tPrefix, "", "the other end of a point-to-point link"),
 			keyword("scope", tScope, "", "global, site, link or host, or a number"),
-			keyword("broadcast", tString, "", "an address, \"+\" or \"-\""),
-			keyword("label", tString, "", "an old-style name like eth0:1"),
-			keyword("nodad", tBool, "False", "no duplicate address detection for this one"),
+			keyword("broadcast", tString, "", "an address, \"+\" or \"-\" (IPv4)"),
+			keyword("label", tString, "", "an old-style name like eth0:1 (IPv4)"),
+			keyword("nodad", tBool, "False", "no duplicate address detection for this one (IPv6)"),
 			keyword("metric", tUint32, "", "of the route to its subnet"),
 			keyword("proto", intType("a number", "4", 4, 255), "", "a number that says who made it (since 5.18); from 4, below are the kernel's own"),
 			keyword("home", tBool, "False", "a home address (IPv6, RFC 6275)"), keyword("mngtmpaddr", tBool, "False", "the kernel makes temporary addresses like it (IPv6, RFC 8981)"),
@@ -141,7 +141,11 @@ func (c *Call) addrFlags() (bits uint32) {
 
 // broadcast is the broadcast address of an address with its prefix length.
 func (c *Call) broadcast(p netip.Prefix) (netip.Addr, error) {
-	switch b := get(c, "broadcast", ""); b {
+	b := get(c, "broadcast", "")
+	if b != "" && !p.Addr().Is4() {
+		return netip.Addr{}, lab.Usage("", "addr: broadcast= is of IPv4, and %s is of IPv6", p)
+	}
+	switch b {
 	case "":
 		return netip.Addr{}, nil
 	case "+":
@@ -150,7 +154,7 @@ func (c *Call) broadcast(p netip.Prefix) (netip.Addr, error) {
 		return lab.LowestOf(p), nil
 	default:
 		ip, err := netip.ParseAddr(b)
-		if err != nil || !ip.Is4() || !p.Addr().Is4() {
+		if err != nil || !ip.Is4() {
 			return ip, lab.Usage(`a good one is broadcast="+"`, "addr: broadcast: %q is no IPv4 address", b)
 		}
 		return ip, nil

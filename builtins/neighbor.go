@@ -22,10 +22,10 @@ func neighborSpecs() []*Spec {
 		Name: "neighbor", Family: familyAddrs, Returns: "neighbor", Like: "ip neigh add IP lladdr MAC dev LINK",
 		Doc: "Makes an entry of the neighbour table, permanent unless nud= says another state, or with proxy=True one that answers for another host.",
 		Params: []Param{required("link", tLink, "on which link"), required("ip", tAddress, "the neighbour"), optional("mac", tMAC, "", "its MAC address"),
-			keyword("proxy", tBool, "False", "answer for it"), keyword("router", tBool, "False", "it is a router (IPv6)"),
+			keyword("proxy", tBool, "False", "answer for it"), keyword("router", tBool, "False", "it is a router"),
 			keyword("nud", tNud, "\"permanent\"", "its state: permanent, noarp, reachable, stale, none, incomplete, delay, probe or failed"),
 			keyword("extern_learn", tBool, "False", "a control plane has learned it: the kernel does not forget it"),
-			keyword("managed", tBool, "False", "the kernel keeps it resolved"), keyword("use", tBool, "False", "ask for it at once, as a packet would"),
+			keyword("managed", tBool, "False", "the kernel finds out its MAC address and keeps it resolved"), keyword("use", tBool, "False", "find out its MAC address at once, as a packet would"),
 			keyword("proto", tRouteProto, "\"unspec\"", "who made it, by number or name"),
 			keyword("replace", tBool, "False", "take the place of one that is there"), keyword("change", tBool, "False", "take the place of one that has to be there"),
 			keyword("exist", tBool, "False", "take the one that is there if it has these properties")},
@@ -55,7 +55,7 @@ func neighborSpecs() []*Spec {
 	}}
 }
 
-var tNud = named("a state of a neighbour", `"stale"`, 0, lab.NudState)
+var tNud = named("a state of a neighbour", `"stale"`, 0, 0, lab.NudState)
 
 // nud sets the state that was asked for, and refuses what does not go with it.
 func (c *Call) nud(n *lab.Neighbor) error {
@@ -67,8 +67,8 @@ func (c *Call) nud(n *lab.Neighbor) error {
 	switch {
 	case n.Proxy && (n.Managed || n.Use || n.Learned || c.Given("nud")):
 		return lab.Usage("", "neighbor: proxy= goes with neither nud=, use=, managed= nor extern_learn=")
-	case n.Managed && c.Given("nud"):
-		return lab.Usage("", "neighbor: managed= begins in no state: it goes without nud=")
+	case (n.Managed || n.Use) && (n.MAC != nil || n.State != 0):
+		return lab.Usage("", "neighbor: use= and managed= let the kernel find out the MAC address: they go with neither mac= nor nud=")
 	case n.MAC == nil && !n.Proxy && !finds:
 		return lab.Usage(`a good one is mac="02:00:00:00:00:01"`, "neighbor: mac= is missing")
 	}

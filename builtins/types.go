@@ -421,30 +421,30 @@ var tFamily = &Type{Name: "4 or 6", Good: "6", Convert: func(_ *Call, v starlark
 	return nil, errType
 }}
 
-// named makes a type from a function that looks a name up; whole numbers up to
+// named makes a type from a function that looks a name up; whole numbers from least to
 // most pass.
-func named(what, good string, most int64, find func(string) (int, error)) *Type {
-	return &Type{Name: what, Good: good, Range: &[2]int64{0, most}, Convert: func(_ *Call, v starlark.Value) (any, error) {
+func named(what, good string, least, most int64, find func(string) (int, error)) *Type {
+	return &Type{Name: what, Good: good, Range: &[2]int64{least, most}, Convert: func(_ *Call, v starlark.Value) (any, error) {
 		switch v := v.(type) {
 		case starlark.String:
 			return find(string(v))
 		case starlark.Int:
-			if n, ok := v.Int64(); ok && n >= 0 && n <= most {
+			if n, ok := v.Int64(); ok && n >= least && n <= most {
 				return int(n), nil
 			}
-			return nil, fmt.Errorf("%s is out of range: it is from 0 to %d", v, most)
+			return nil, fmt.Errorf("%s is out of range: it is from %d to %d", v, least, most)
 		}
 		return nil, errType
 	}}
 }
 
 var (
-	tTableName  = named("a routing table, by number or name", `"main"`, math.MaxUint32, lab.Table)
-	tScope      = named("a scope", `"link"`, 255, lab.Scope)
-	tRouteType  = named("a type of route", `"blackhole"`, 9, lab.RouteType)
-	tProtocol   = named("an IP protocol", `"tcp"`, 255, lab.Protocol)
-	tRouteProto = named("a routing protocol, by number or name", `"static"`, 255, lab.RouteProtocol)
-	tAction     = named("an action", `"blackhole"`, 8, lab.RuleAction)
+	tTableName  = named("a routing table, by number or name", `"main"`, 1, math.MaxUint32, lab.Table)
+	tScope      = named("a scope", `"link"`, 0, 255, lab.Scope)
+	tRouteType  = named("a type of route", `"blackhole"`, 0, 9, lab.RouteType)
+	tProtocol   = named("an IP protocol", `"tcp"`, 0, 255, lab.Protocol)
+	tRouteProto = named("a routing protocol, by number or name", `"static"`, 0, 255, lab.RouteProtocol)
+	tAction     = named("an action", `"blackhole"`, 0, 8, lab.RuleAction)
 )
 
 // tTable is a routing table, or that of a VRF.

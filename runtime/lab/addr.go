@@ -100,16 +100,31 @@ func family(ip netip.Addr) int {
 	return unix.AF_INET6
 }
 
+// scopeOf is the scope of an address where nobody says another: of IPv6 the kernel's
+// (ipv6_addr_scope in include/net/ipv6.h and rt_scope in net/ipv6/addrconf.c), of IPv4
+// that of `ip`.
+func scopeOf(ip netip.Addr) int {
+	switch {
+	case ip.IsLoopback():
+		return unix.RT_SCOPE_HOST
+	case ip.Is6() && (ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast()):
+		return unix.RT_SCOPE_LINK
+	case ip.Is6() && siteLocal.Contains(ip):
+		return unix.RT_SCOPE_SITE
+	}
+	return unix.RT_SCOPE_UNIVERSE
+}
+
+// siteLocal are addresses that RFC 3879 deprecates.
+var siteLocal = netip.MustParsePrefix("fec0::/10")
+
 // newAddr builds an RTM_NEWADDR or RTM_DELADDR.
 func newAddr(kind, flags, index int, a AddrSpec) *nl.NetlinkRequest {
 	r := request(kind, flags)
 	ip := a.Prefix.Addr()
 	scope := a.Scope
 	if scope < 0 {
-		scope = unix.RT_SCOPE_UNIVERSE
-		if ip.Is4() && ip.IsLoopback() {
-			scope = unix.RT_SCOPE_HOST
-		}
+		scope = scopeOf(ip)
 	}
 	r.AddRawData([]byte{byte(family(ip)), byte(a.Prefix.Bits()), 0, byte(scope)})
 	r.RawData = binary.NativeEndian.AppendUint32(r.RawData, uint32(index))
@@ -185,12 +200,12 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec, how Make) (*Address, err
 	if err := a.check(k); err != nil {
 		return nil, err
 	}
-	a = a.in(k.ns)
-	if how == Exist {
-		if there, err := k.there(a); err != nil || there != nil {
+	if how == Exist || how == Replace {
+		if there, err := k.there(a, how); err != nil || there != nil {
 			return there, err
 		}
 	}
+	a = a.in(k.ns)
 	way := addrWays[how]
 	before := k.keepAddr(a, how)
 	start := time.Now()
@@ -222,21 +237,55 @@ func (k *Link) AddAddr(ctx context.Context, a AddrSpec, how Make) (*Address, err
 	return &made.Address, nil
 }
 
-// there is the address when it has the properties asked for.
-func (k *Link) there(a AddrSpec) (*Address, error) {
+// there is the address when it has the properties asked for, to take it for one to be
+// made. With Replace it is nil, or the error of one that the kernel would not make so.
+func (k *Link) there(a AddrSpec, how Make) (*Address, error) {
 	addrs, err := k.ns.Addrs(k)
 	if err != nil {
 		return nil, err
 	}
 	asked := a
 	asked.Valid, asked.Preferred = nil, nil // what is there has some of them left
+	fixed := asked
+	fixed.Metric, fixed.Proto = 0, 0
 	for _, there := range addrs {
-		if there.Prefix() == a.Prefix {
-			spec := there.spec()
-			return there, differs(spec, asked.args(k.name), spec.args(k.name))
+		if there.Prefix() != a.Prefix {
+			continue
 		}
+		spec := there.spec()
+		if d := difference(fixed.args(k.name), spec.args(k.name)); d != "" && a.Prefix.Addr().Is4() {
+			return nil, Usage("delete it first: of an IPv4 address, replace=True changes the lifetimes, metric and proto only", "%s is there, but %s", spec, d)
+		}
+		if how == Replace {
+			return nil, nil
+		}
+		if err := differs(spec, asked.args(k.name), spec.args(k.name)); err != nil {
+			return nil, err
+		}
+		return there, differs(spec, a.lasting(lifetime(a.Valid), a.preferred()), a.lasting(there.Valid, there.Preferred))
 	}
 	return nil, nil
+}
+
+// lasting says of those lifetimes that the spec has whether they end: how much of one
+// is left changes by itself.
+func (a AddrSpec) lasting(valid, preferred uint32) (args []event.Arg) {
+	ends := func(seconds uint32) string {
+		switch seconds {
+		case math.MaxUint32:
+			return "forever"
+		case 0:
+			return "0"
+		}
+		return "limited"
+	}
+	if a.Valid != nil {
+		args = append(args, arg("valid_lft", ends(valid)))
+	}
+	if a.Valid != nil || a.Preferred != nil {
+		args = append(args, arg("preferred_lft", ends(preferred)))
+	}
+	return args
 }
 
 // keepAddr is the body of the machine's address that is about to be changed, or nil.
@@ -264,6 +313,12 @@ func (a AddrSpec) check(k *Link) error {
 	switch {
 	case a.Flags&unix.IFA_F_OPTIMISTIC != 0 && a.NoDAD:
 		return Usage("", "add address %s to %s: nodad= and optimistic= exclude each other", a, k)
+	case a.NoDAD && !six:
+		return Usage("", "add address %s to %s: nodad= is of IPv6", a, k)
+	case six && a.Label != "":
+		return Usage("", "add address %s to %s: label= is of IPv4", a, k)
+	case six && a.Scope >= 0 && a.Scope != scopeOf(a.Prefix.Addr()):
+		return Usage("", "add address %s to %s: its scope is %s: that of an IPv6 address is in the address", a, k, ScopeName(scopeOf(a.Prefix.Addr())))
 	case a.Peer.IsValid() && a.Peer.Addr().Is6() != six:
 		return Usage("", "add address %s to %s: peer= %s is of the other family", a, k, a.Peer)
 	case a.Label == "":
@@ -299,6 +354,8 @@ func addrHint(err error, a AddrSpec) string {
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return "the link has this address already: exist=True takes it, replace=True gives it other lifetimes"
+	case kernelError(err, "", "").Words != "":
+		return ""
 	case errors.Is(err, unix.EACCES) && a.Prefix.Addr().Is6(), errors.Is(err, unix.EINVAL) && a.Prefix.Addr().Is6():
 		return "is IPv6 switched off (sysctl net.ipv6.conf.*.disable_ipv6), or the link's MTU below 1280?"
 	}
@@ -311,13 +368,7 @@ func (k *Link) addressOf(a AddrSpec) *Address {
 	ip := a.Prefix.Addr()
 	scope := a.Scope
 	if scope < 0 {
-		scope = unix.RT_SCOPE_UNIVERSE
-		switch {
-		case ip.IsLoopback():
-			scope = unix.RT_SCOPE_HOST
-		case ip.Is6() && ip.IsLinkLocalUnicast():
-			scope = unix.RT_SCOPE_LINK
-		}
+		scope = scopeOf(ip)
 	}
 	found := &Address{IP: ip, PrefixLen: a.Prefix.Bits(), Link: k, Scope: scope, Peer: a.Peer.Addr(),
 		Broadcast: a.Broadcast, Label: a.Label, Valid: lifetime(a.Valid), Preferred: a.preferred()}

@@ -171,8 +171,12 @@ func (e *FDBEntry) message(kind, flags int) *nl.NetlinkRequest {
 
 // sameEntry tells whether two are one to the kernel.
 func (e *FDBEntry) sameEntry(o *FDBEntry) bool {
-	return e.Link == o.Link && e.Master == o.Master && e.MAC.String() == o.MAC.String() && e.VLAN == o.VLAN && e.SrcVNI == o.SrcVNI &&
-		(e.Master || e.Dst == o.Dst || e.NHID != 0)
+	return e.Link == o.Link && e.sameAddress(o) && (e.Master || e.Dst == o.Dst || e.NHID != 0)
+}
+
+// sameAddress tells whether two are entries of one address in one table.
+func (e *FDBEntry) sameAddress(o *FDBEntry) bool {
+	return (e.Master || e.Link == o.Link) && e.Master == o.Master && e.MAC.String() == o.MAC.String() && e.VLAN == o.VLAN && e.SrcVNI == o.SrcVNI
 }
 
 // AddFDB makes an entry, as `bridge fdb add`, `append` or `replace` does. With
@@ -186,7 +190,7 @@ func (k *Link) AddFDB(ctx context.Context, e FDBEntry, verb FDBVerb, exist bool)
 		return nil, err
 	}
 	if exist {
-		if there, err := e.existing(); there != nil || err != nil {
+		if there, err := e.existing(verb); there != nil || err != nil {
 			return there, err
 		}
 	}
@@ -253,24 +257,60 @@ func (e *FDBEntry) error(err error) error {
 	return e.Link.failed(err, hint, "add forwarding entry %s", e)
 }
 
-// existing is the entry that is there already; an error when it differs.
-func (e *FDBEntry) existing() (*FDBEntry, error) {
-	all, err := e.Link.FDB()
+// properties are what exist= compares, in the words of args: the state has a name here.
+func (e *FDBEntry) properties() []event.Arg {
+	f := *e
+	f.State, f.Use = "", false
+	return append(f.args()[1:], arg("state", e.State))
+}
+
+// existing is the entry that is there already, or an error that says in what the one
+// whose place it would take differs.
+func (e *FDBEntry) existing(verb FDBVerb) (*FDBEntry, error) {
+	all, err := e.table()
 	if err != nil {
 		return nil, err
 	}
-	for _, there := range all {
-		if !e.sameEntry(there) {
-			continue
-		}
-		want, have := *e, *there
-		want.Use, have.Use = false, false
-		if want.String() != have.String() {
-			return nil, Usage("replace=True replaces it", "the entry is there already and differs: %s", there)
-		}
-		return there, nil
+	there := nearestEntry(e, all, verb)
+	if there == nil {
+		return nil, nil
 	}
-	return nil, nil
+	asked, has := e.properties(), there.properties()
+	if err := differs(there, asked, has); err != nil {
+		return nil, err
+	}
+	for _, a := range has { // what is not said means the VXLAN's own, or no
+		if valuesOf(asked, a.Key) == nil {
+			return nil, Usage("replace=True makes it what is asked for", "%s is there, but it has %s", there, strings.TrimSpace(a.Key+" "+a.Value))
+		}
+	}
+	return there, nil
+}
+
+// nearestEntry is the one of some entries that is e to the kernel; where e would be one
+// more destination of its address, which only append makes, the one that is in its way.
+func nearestEntry(e *FDBEntry, all []*FDBEntry, verb FDBVerb) (there *FDBEntry) {
+	for _, o := range all {
+		switch {
+		case e.sameEntry(o):
+			return o
+		case verb == FDBAdd && there == nil && e.sameAddress(o):
+			there = o
+		}
+	}
+	return there
+}
+
+// table is where the kernel looks for the entry: the whole bridge of a port.
+func (e *FDBEntry) table() ([]*FDBEntry, error) {
+	if !e.Master || e.own {
+		return e.Link.FDB()
+	}
+	bridge, err := e.Link.Master()
+	if err != nil || bridge == nil {
+		return nil, err
+	}
+	return bridge.FDB()
 }
 
 // keep reads the entries that e may replace, on the machine. An entry without a

@@ -151,7 +151,7 @@ func (e *MDBEntry) existing() (*MDBEntry, error) {
 			continue
 		}
 		if there.Permanent != e.Permanent {
-			return nil, Usage("", "the entry is there already and differs: %s", there)
+			return nil, Usage("delete it first, or ask for what it is", "%s is there, but its state is %s, not %s", there, there.state(), e.state())
 		}
 		return there, nil
 	}

@@ -109,6 +109,20 @@ func (n *Neighbor) message(kind, flags int) *nl.NetlinkRequest {
 	return r
 }
 
+// neighborFlag is an NTF_ flag in `ip`'s word.
+type neighborFlag struct {
+	set  bool
+	name string
+}
+
+func (n *Neighbor) flags() []neighborFlag {
+	return []neighborFlag{{n.Router, "router"}, {n.Proxy, "proxy"}, {n.Use, "use"}, {n.Managed, "managed"}, {n.Learned, "extern_learn"}}
+}
+
+// finds tells whether the kernel asks the network for the MAC address, whatever it is
+// told (neigh_add in net/core/neighbour.c).
+func (n *Neighbor) finds() bool { return n.Use || n.Managed }
+
 func (n *Neighbor) args() []event.Arg {
 	args := []event.Arg{arg("to", n.IP.String())}
 	if n.Proxy {
@@ -118,18 +132,15 @@ func (n *Neighbor) args() []event.Arg {
 		args = append(args, arg("lladdr", n.MAC.String()))
 	}
 	args = append(args, arg("dev", n.Dev.name))
-	for _, flag := range []struct {
-		set  bool
-		name string
-	}{{n.Router, "router"}, {n.Use, "use"}, {n.Managed, "managed"}, {n.Learned, "extern_learn"}} {
-		if flag.set {
+	for _, flag := range n.flags() {
+		if flag.set && flag.name != "proxy" {
 			args = append(args, arg(flag.name, ""))
 		}
 	}
 	if n.Proto != 0 {
 		args = append(args, arg("protocol", RouteProtocolName(n.Proto)))
 	}
-	if !n.Proxy && !n.Managed { // which begins in no state
+	if !n.Proxy && (n.none || !n.finds()) { // which begins in no state
 		args = append(args, arg("nud", n.StateName()))
 	}
 	return args
@@ -140,8 +151,10 @@ func (n *Neighbor) String() string {
 	if n.MAC != nil {
 		s += " lladdr " + n.MAC.String()
 	}
-	if n.Proxy {
-		s += " proxy"
+	for _, f := range n.flags() {
+		if f.set {
+			s += " " + f.name
+		}
 	}
 	if state := n.StateName(); state != "" {
 		s += " " + strings.ToUpper(state)
@@ -167,7 +180,7 @@ func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, how Make) (*Neighbor
 		return nil, err
 	}
 	n.Dev = k
-	if !n.Proxy && n.State == 0 && !n.none && !n.Managed {
+	if !n.Proxy && n.State == 0 && !n.none && !n.finds() {
 		n.State = unix.NUD_PERMANENT
 	}
 	if how == Exist {
@@ -197,29 +210,40 @@ func (k *Link) AddNeighbor(ctx context.Context, n Neighbor, how Make) (*Neighbor
 		}
 		return k.putNeighbors(ctx, before)
 	})
-	return &n, nil
+	if !n.finds() {
+		return &n, nil
+	}
+	return n.found()
+}
+
+// found is the entry with what the kernel has found out so far.
+func (n *Neighbor) found() (*Neighbor, error) {
+	all, err := n.Dev.ns.Neighbors()
+	if err != nil {
+		return nil, err
+	}
+	for _, there := range all {
+		if there.key() == n.key() {
+			return there, nil
+		}
+	}
+	return n, nil
 }
 
 // there is the entry for the same address when it has the properties asked for.
 // The state of one that comes and goes by itself is not among them.
 func (n *Neighbor) there() (*Neighbor, error) {
-	all, err := n.Dev.ns.Neighbors()
-	if err != nil {
+	there, err := n.found()
+	if err != nil || there == n {
 		return nil, err
 	}
 	asked := *n
 	asked.Use = false
-	for _, there := range all {
-		if there.key() != n.key() {
-			continue
-		}
-		lasting := unix.NUD_PERMANENT | unix.NUD_NOARP
-		if n.State&lasting == 0 && there.State&lasting == 0 {
-			asked.State = there.State
-		}
-		return there, differs(there, asked.args(), there.args())
+	lasting := unix.NUD_PERMANENT | unix.NUD_NOARP
+	if n.Use || n.State&lasting == 0 && there.State&lasting == 0 {
+		asked.State = there.State
 	}
-	return nil, nil
+	return there, differs(there, asked.args(), there.args())
 }
 
 // Delete takes the entry away.

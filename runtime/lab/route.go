@@ -242,6 +242,12 @@ func (r *Route) check(ns *Namespace) error {
 		return Usage("", "route to %s: tos= is of IPv4", r.DstString())
 	case r.Realms != 0 && !four:
 		return Usage("", "route to %s: realms= is of IPv4", r.DstString())
+	case r.Scope > 0 && !four:
+		return Usage("", "route to %s: scope= is of IPv4", r.DstString())
+	case r.Src.IsValid() && family(r.Src) != r.family():
+		return Usage("", "route to %s: src= %s is of another family", r.DstString(), r.Src)
+	case r.refuses() && (r.Via.IsValid() || len(r.Hops) > 0 || r.Encap != nil || r.Nexthop != 0):
+		return Usage("", "route to %s: packets for a route of type %s go nowhere: it has no via=, hops=, nhid= or encap=", r.DstString(), r.TypeName())
 	case r.TOS&3 != 0:
 		return Usage("a good one is tos=0x10", "route to %s: tos=%#x: the lowest two bits are ECN's", r.DstString(), r.TOS)
 	case (r.NewDst != nil || r.TTLPropagate != nil) && r.Label == nil:
@@ -251,6 +257,15 @@ func (r *Route) check(ns *Namespace) error {
 		return err
 	}
 	return r.checkLinks(ns)
+}
+
+// refuses tells whether packets that meet the route go no further.
+func (r *Route) refuses() bool {
+	switch r.Type {
+	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_THROW:
+		return true
+	}
+	return false
 }
 
 func (r *Route) checkLinks(ns *Namespace) error {
@@ -276,7 +291,7 @@ func (r *Route) hint(err error) string {
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return "there is such a route: replace=True replaces it, another metric= adds a second"
-	case errors.Is(err, unix.ENETUNREACH):
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
 		return "the gateway is in no subnet of a link that is up: give the link an address there, set it up(), or use onlink=True with dev="
 	case errors.Is(err, unix.ENETDOWN):
 		return "the link is down: up(link) first"

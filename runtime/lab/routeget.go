@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
@@ -65,11 +66,23 @@ func (ns *Namespace) RouteGet(ctx context.Context, q RouteQuery) (*Route, error)
 	}
 	body, err := ns.conn.get(r)
 	if err != nil {
-		return nil, kernelError(err, refusedBy(err), "route to %s%s", q.Dst, where(ns))
+		return nil, kernelError(err, q.hint(err), "route to %s%s", q.Dst, where(ns))
 	}
 	found, ok := ns.parseRoute(body)
 	if !ok {
 		return nil, kernelError(unix.EBADMSG, "", "route to %s%s", q.Dst, where(ns))
 	}
 	return found, nil
+}
+
+// hint says why there is no route: to a packet that comes in, it may be its source, or
+// that nothing is forwarded (ip_route_input_slow in net/ipv4/route.c).
+func (q *RouteQuery) hint(err error) string {
+	switch {
+	case q.IIF != nil && errors.Is(err, unix.EINVAL) && !q.Src.IsValid():
+		return "a packet that comes in by iif= has a source: src="
+	case q.IIF != nil && errors.Is(err, unix.EHOSTUNREACH):
+		return "what comes in by iif= is forwarded only with sysctl net.ipv4.conf.LINK.forwarding, or an unreachable route says so"
+	}
+	return refusedBy(err)
 }

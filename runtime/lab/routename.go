@@ -67,7 +67,7 @@ func Table(name string) (int, error) {
 	if n, ok := tables[name]; ok {
 		return n, nil
 	}
-	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil && n > 0 {
 		return int(n), nil
 	}
 	if n, ok := numberNamed("rt_tables", name, math.MaxUint32); ok {

@@ -293,6 +293,11 @@ func (ns *Namespace) AddRule(ctx context.Context, r Rule, exist bool) (*Rule, er
 
 // check refuses what the kernel would refuse without saying which.
 func (r *Rule) check() error {
+	for _, name := range []string{r.IIF, r.OIF} {
+		if len(name) > maxLinkName {
+			return Usage("", "rule: iif= and oif=: %q has %d bytes; the kernel allows %d", name, len(name), maxLinkName)
+		}
+	}
 	toTable := r.Action == 0 || r.Action == unix.FR_ACT_TO_TBL
 	switch {
 	case r.L3mdev && (r.Table != 0 || !toTable):

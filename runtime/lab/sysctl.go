@@ -114,6 +114,8 @@ func (ns *Namespace) sysctlError(err error, verb, key, path string) error {
 		return Usage(ns.similarKeys(path), "sysctl %s does not exist%s, or is not per namespace", key, where(ns))
 	case errors.Is(err, unix.EPERM) && path == "net/ipv4/tcp_congestion_control":
 		hint = "only the machine itself may have it; net.ipv4.tcp_allowed_congestion_control lists the others"
+	case errors.Is(err, unix.EACCES) && verb == "read":
+		hint = "this key can only be written"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		hint = "the kernel lets this key be changed only on the machine itself, or it is read-only"
 	case errors.Is(err, unix.EROFS):
