@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ const (
 	// Memory that is shared with the kernel, for all points together and for one: 8
 	// MiB are 50 ms of full packets at 1 Gbit/s.
 	ringsMemory, mostRing, leastRing = 32 << 20, 8 << 20, 512 << 10
-	chunkSize                        = 256 << 10
+	chunkSize                        = 8 << 20
 	// pause is how long packets gather before a ring is emptied again: to be woken
 	// for each packet of a stream costs more than all else. Who asks for what was
 	// recorded empties the rings by himself.
@@ -205,6 +206,10 @@ func (c *Capture) keep(point int, f *Frame) {
 	}
 	c.used += size
 	f.Data = c.store(f.Data)
+	if len(c.frames) == cap(c.frames) {
+		c.frames = slices.Grow(c.frames, max(len(c.frames), 16))
+		preferHugePages(c.frames[len(c.frames):cap(c.frames)])
+	}
 	c.frames = append(c.frames, *f)
 }
 
@@ -213,10 +218,24 @@ func (c *Capture) store(b []byte) []byte {
 	if len(b) > cap(c.chunk)-len(c.chunk) {
 		// Small captures take little, large ones few allocations.
 		c.chunk = make([]byte, 0, max(len(b), min(max(c.used, 4<<10), chunkSize)))
+		if cap(c.chunk) == chunkSize {
+			preferHugePages(c.chunk[:chunkSize])
+		}
 	}
 	from := len(c.chunk)
 	c.chunk = append(c.chunk, b...)
 	return c.chunk[from:len(c.chunk):len(c.chunk)]
+}
+
+// preferHugePages asks for large pages for the part of a list that can have them: to be
+// given memory in small ones costs as much as all else that a packet takes (madvise(2)).
+func preferHugePages[T any](list []T) {
+	const huge = 2 << 20
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(list))), len(list)*int(unsafe.Sizeof(*new(T))))
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (huge - 1)
+	if whole := (len(b) - skip) &^ (huge - 1); whole > 0 {
+		_ = unix.Madvise(b[skip:skip+whole], unix.MADV_HUGEPAGE)
+	}
 }
 
 // Frames returns what was recorded, from a number on: all that the kernel had seen
