@@ -24,6 +24,8 @@ type Env struct {
 	Out io.Writer
 	// Args are the script's name=value arguments, for param().
 	Args map[string]string
+	// Cases say, for parameters that have cases, which of them it is.
+	Cases map[string]int
 	// Asked are the names that param() was called with.
 	Asked map[string]bool
 	// Failed is told of every failed check; it prints.

@@ -81,7 +81,7 @@ func flowSpecs() []*Spec {
 			Name: "param", Family: familyFlow, Returns: "the value",
 			Doc: "Declares what `nsscript FILE name=value` may set, typed by its default. A name that no param declares is an error before anything is built.",
 			Params: []Param{required("name", tString, "its name"), required("default", tAny, "the value unless set"),
-				keyword("help", tString, "", "a line for people"), keyword("cases", tAny, "", "values to test, a run each")},
+				keyword("help", tString, "", "a line for people"), keyword("cases", tAny, "", "values to test: `nsscript test` runs each test with each of them")},
 			Example: "hosts = param(\"hosts\", 4, help=\"how many\")\nexpect.eq(hosts, 4)",
 			Fn:      param,
 		},
@@ -124,8 +124,15 @@ const KindArgument = "argument"
 func param(c *Call) (starlark.Value, error) {
 	name, def := get(c, "name", ""), get[starlark.Value](c, "default", starlark.None)
 	c.Env.Asked[name] = true
+	cases, err := paramCases(c, name, def)
+	if err != nil {
+		return nil, err
+	}
 	given, ok := c.Env.Args[name]
 	if !ok {
+		if i, chosen := c.Env.Cases[name]; chosen && i < len(cases) {
+			return cases[i], nil
+		}
 		return def, nil
 	}
 	bad := func(want string) error {
@@ -161,6 +168,29 @@ func param(c *Call) (starlark.Value, error) {
 	}
 	return nil, &lab.Error{Kind: KindArgument, Op: fmt.Sprintf("param %s cannot be set from the command line", name),
 		Hint: "only one whose default is a string, a number, a truth value or None"}
+}
+
+// paramCases are the values of cases=, each of the default's type.
+func paramCases(c *Call, name string, def starlark.Value) ([]starlark.Value, error) {
+	given := get[starlark.Value](c, "cases", nil)
+	if given == nil {
+		return nil, nil
+	}
+	list, ok := given.(starlark.Sequence)
+	if !ok || list.Len() == 0 {
+		return nil, lab.Usage("like cases=[1280, 1500, 9000]", "param: cases: %s is no list of values", show(given))
+	}
+	var cases []starlark.Value
+	for v := range starlark.Elements(list) {
+		if n, whole := v.(starlark.Int); whole && def.Type() == "float" {
+			v = n.Float()
+		}
+		if def != starlark.None && v.Type() != def.Type() {
+			return nil, lab.Usage("", "param: cases: %s is no %s, which the default of %s is", show(v), def.Type(), name)
+		}
+		cases = append(cases, v)
+	}
+	return cases, nil
 }
 
 var decimal = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[+-]?[0-9]+$`) })

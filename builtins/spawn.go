@@ -95,3 +95,18 @@ func (env *Env) ReportDead() {
 		env.report(CheckFailure{Check: "spawn", Text: text, Pos: s.pos, Via: s.via})
 	}
 }
+
+// Programs are those of spawn(), on a line each, with the last lines of what they printed
+// below it.
+func (env *Env) Programs() []string {
+	var all []string
+	for _, s := range env.started {
+		s.process.Settle()
+		text := strings.ReplaceAll(strings.Join(s.process.Argv, " "), "\n", " ")
+		if code, ended := s.process.Code(); ended {
+			text += fmt.Sprintf(" (exit status %d)", code)
+		}
+		all = append(all, text+lab.LastLines(s.process.Output()))
+	}
+	return all
+}

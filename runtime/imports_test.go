@@ -30,8 +30,9 @@ var allowed = map[string][]string{
 	"builtins/std":     {},
 	"builtins":         {"builtins/std", "runtime/event", "runtime/firewall", "runtime/lab", "runtime/packet", "runtime/process", "runtime/probe"},
 	"runtime/script":   {"builtins", "builtins/std", "runtime/event", "runtime/lab"},
+	"runtime/suite":    {},
 	"runtime/labtest":  {"runtime/netns", "runtime/sandbox"},
-	"cmd/nsscript":     {"cmd/nsscript/early", "builtins", "runtime/event", "runtime/feature", "runtime/inherit", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/sandbox/again", "runtime/script"},
+	"cmd/nsscript":     {"cmd/nsscript/early", "builtins", "runtime/event", "runtime/feature", "runtime/inherit", "runtime/iproute", "runtime/lab", "runtime/netns", "runtime/sandbox", "runtime/sandbox/again", "runtime/script", "runtime/suite"},
 
 	// What is initialized first imports next to nothing.
 	"runtime/sandbox/again": {},

@@ -51,7 +51,7 @@ func explain(args []string) int {
 		o.Failed = func(f builtins.CheckFailure) { fmt.Fprintln(os.Stderr, "FAILED "+r.ExplainCheck(f)) }
 		o.Stuck = s.stuck(l, st)
 		r = script.New(o)
-		status := s.conclude(r, r.Run(ctx, s.file, s.source), s.painter())
+		status := s.conclude(r, r.Run(ctx, s.file, s.source), s.painter(os.Stderr))
 		return max(status, show(iproute.Script(events, exact, r.Source)))
 	})
 }

@@ -38,7 +38,7 @@ type verb struct {
 	run                func(args []string) int
 }
 
-func verbs() []verb { return []verb{runVerb, explainVerb, docVerb, doctorVerb} }
+func verbs() []verb { return []verb{runVerb, testVerb, explainVerb, docVerb, doctorVerb} }
 
 func main() {
 	if early.Started != nil {

@@ -93,24 +93,39 @@ func (s *settings) operands(args []string) (status int, ok bool) {
 	if len(args) == 0 {
 		return misuse("which script? nsscript FILE"), false
 	}
+	if status, ok := s.common(); !ok {
+		return status, false
+	}
+	s.file = args[0]
+	s.args, status, ok = arguments(args[1:])
+	return status, ok
+}
+
+// common looks at the flags that verbs have in common.
+func (s *settings) common() (status int, ok bool) {
 	if s.color != "auto" && s.color != "always" && s.color != "never" {
 		return misuse("--color is auto, always or never, not %q", s.color), false
 	}
 	if s.timeout < 0 {
 		return misuse("--timeout %v is in the past", s.timeout), false
 	}
-	s.file, s.args = args[0], map[string]string{}
-	for _, a := range args[1:] {
+	return exitOK, true
+}
+
+// arguments are those of the form name=value.
+func arguments(words []string) (args map[string]string, status int, ok bool) {
+	args = map[string]string{}
+	for _, a := range words {
 		name, value, found := strings.Cut(a, "=")
 		if !found || name == "" {
-			return misuse("%q is no name=value", a), false
+			return nil, misuse("%q is no name=value", a), false
 		}
-		if _, twice := s.args[name]; twice {
-			return misuse("%s is given twice", name), false
+		if _, twice := args[name]; twice {
+			return nil, misuse("%s is given twice", name), false
 		}
-		s.args[name] = value
+		args[name] = value
 	}
-	return exitOK, true
+	return args, exitOK, true
 }
 
 // execute runs fn in the private lab that it makes, or with --host where it is,
@@ -220,7 +235,7 @@ func (s *settings) read() bool {
 func (s *settings) runScript(st *sandbox.State) int {
 	ctx, cancel := s.interruptible(st)
 	defer cancel()
-	paint := s.painter()
+	paint := s.painter(os.Stderr)
 	var trace event.Sink
 	if s.verbose {
 		trace = func(e event.Event) { fmt.Fprintln(os.Stderr, paint(dim, traceLine(e))) }
@@ -427,9 +442,9 @@ const (
 	dim   = 2
 )
 
-// painter colours text when --color, NO_COLOR and the terminal say so.
-func (s *settings) painter() func(int, string) string {
-	on := s.color == "always" || s.color == "auto" && os.Getenv("NO_COLOR") == "" && isTerminal(os.Stderr)
+// painter colours text for a file when --color, NO_COLOR and the terminal say so.
+func (s *settings) painter(f *os.File) func(int, string) string {
+	on := s.color == "always" || s.color == "auto" && os.Getenv("NO_COLOR") == "" && isTerminal(f)
 	return func(color int, text string) string {
 		if !on {
 			return text

@@ -41,6 +41,8 @@ type Options struct {
 	// Message says what the inner process wants to know of the machine and
 	// cannot see; it runs beside the start. nil says nothing.
 	Message func() string
+	// Program is what is started; nil starts this process's arguments again.
+	Program *again.Program
 }
 
 // Inside tells whether this process is the inner one, the lab's pid 1.
@@ -70,19 +72,38 @@ func Run(o Options) (status int, err error) {
 		}
 	}
 	defer p.Close()
-	if p.AwaitIDs && !p.Mapped() {
-		if err := giveIDs(p); err != nil {
-			return 0, diagnose(err, os.ReadFile)
-		}
+	if err := identify(p); err != nil {
+		return 0, err
 	}
 	p.Watch()
-	if !p.Told() {
-		said := ""
-		if o.Message != nil {
-			said = o.Message()
-		}
-		p.Tell(said)
+	o.tell(p)
+	return wait(p)
+}
+
+// identify gives the inner process its ids, where it waits for them.
+func identify(p *again.Process) error {
+	if !p.AwaitIDs || p.Mapped() {
+		return nil
 	}
+	if err := giveIDs(p); err != nil {
+		return diagnose(err, os.ReadFile)
+	}
+	return nil
+}
+
+// tell says what the inner process wants to know, once.
+func (o Options) tell(p *again.Process) {
+	if p.Told() {
+		return
+	}
+	said := ""
+	if o.Message != nil {
+		said = o.Message()
+	}
+	p.Tell(said)
+}
+
+func wait(p *again.Process) (status int, err error) {
 	ws, err := p.Wait()
 	if err != nil {
 		return 0, fmt.Errorf("wait for the lab: %w", err)
@@ -92,7 +113,7 @@ func Run(o Options) (status int, err error) {
 
 // startAgain starts the inner process.
 func startAgain(o Options) (*again.Process, error) {
-	c := again.Config{RawStderr: o.RawStderr, Host: o.Host, AwaitIDs: os.Geteuid() != 0 && !o.Host}
+	c := again.Config{RawStderr: o.RawStderr, Host: o.Host, AwaitIDs: os.Geteuid() != 0 && !o.Host, Program: o.Program}
 	p, err := again.Start(c)
 	if errors.Is(err, unix.EPERM) && !c.AwaitIDs && !o.Host {
 		// root without CAP_SYS_ADMIN, as in a container: like anybody else.

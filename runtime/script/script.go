@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +28,11 @@ type Options struct {
 	Lab *lab.Lab
 	// Args are the script's name=value arguments.
 	Args map[string]string
+	// Test is the function that is called after the top level, unless that failed; ""
+	// for none.
+	Test string
+	// Cases say, for parameters that have cases, which of them it is.
+	Cases map[string]int
 	// Out is where print() writes.
 	Out io.Writer
 	// Failed is told of each failed check as it happens; nil for nobody.
@@ -63,6 +67,8 @@ type Result struct {
 	Err error
 	// Tests are the names of the test functions that the script defines.
 	Tests []string
+	// Tested tells that Options.Test was called.
+	Tested bool
 }
 
 // Runner runs one script.
@@ -109,7 +115,7 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	r.env = &builtins.Env{Ctx: ctx, Lab: r.options.Lab, Out: r.options.Out, Args: r.options.Args,
+	r.env = &builtins.Env{Ctx: ctx, Lab: r.options.Lab, Out: r.options.Out, Args: r.options.Args, Cases: r.options.Cases,
 		Failed: r.options.Failed, Note: r.options.Note, Place: r.named,
 		Lines: func(file string) []string { return r.sources[file] }}
 	r.env.NewThread = func(name string) *starlark.Thread { return r.thread(name, fail) }
@@ -130,11 +136,15 @@ func (r *Runner) Run(ctx context.Context, path, source string) Result {
 		var globals starlark.StringDict
 		r.modules[canonical(path)] = &module{} // it cannot be loaded while it runs
 		globals, result.Err = r.exec(t, path, source)
-		stop()
 		if result.Err == nil {
 			result.Err = afterwards()
 		}
-		result.Tests = tests(globals)
+		result.Tests = r.tests(path, globals)
+		if _, failed := r.env.Summary(); r.options.Test != "" && result.Err == nil && failed == 0 {
+			result.Tested = true
+			result.Err = callTest(t, globals, r.options.Test)
+		}
+		stop()
 	}
 	if ctx.Err() != nil && result.Err != nil && !isVerdict(result.Err) {
 		result.Err = &located{err: context.Cause(ctx), at: result.Err}
@@ -290,16 +300,4 @@ func checkText(path, source string) error {
 	line := before[strings.LastIndexByte(before, '\n')+1:]
 	pos := syntax.MakePosition(&path, int32(strings.Count(before, "\n")+1), int32(utf8.RuneCountInString(line)+1))
 	return syntax.Error{Pos: pos, Msg: "there " + what + " here: this is no text"}
-}
-
-// tests are the names of test functions, sorted.
-func tests(globals starlark.StringDict) []string {
-	var names []string
-	for name, v := range globals {
-		if _, ok := v.(starlark.Callable); ok && strings.HasPrefix(name, "test_") {
-			names = append(names, name)
-		}
-	}
-	sort.Strings(names)
-	return names
 }

@@ -87,4 +87,6 @@ func Runs(args []string) bool {
 // begins is strings.HasPrefix, whose package is not initialized yet.
 func begins(s, prefix string) bool { return len(s) >= len(prefix) && s[:len(prefix)] == prefix }
 
-func isVerb(word string) bool { return word == "doc" || word == "doctor" || word == "help" }
+func isVerb(word string) bool {
+	return word == "test" || word == "doc" || word == "doctor" || word == "help"
+}

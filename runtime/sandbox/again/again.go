@@ -22,6 +22,7 @@ const (
 	MessageFD  = 4 // a pipe with what the outer process says
 	StderrFD   = 5 // the user's stderr; absent with Config.RawStderr
 	JournalFD  = 6 // what it does to the machine; with Config.Host
+	ReportFD   = 7 // where it reports to; with Config.Program
 )
 
 // Config is what the outer process tells the inner one.
@@ -33,6 +34,17 @@ type Config struct {
 	// AwaitIDs makes a user namespace, too, which has no ids yet: the inner
 	// process waits for them.
 	AwaitIDs bool
+	// Program is what is started; nil for this process's arguments and streams.
+	// It is for the outer process alone.
+	Program *Program
+}
+
+// Program is what an inner process is told to do and where it reads and writes.
+type Program struct {
+	Args   []string // with the program's name
+	Input  *os.File
+	Output *os.File // standard output and standard error
+	Report *os.File // its ReportFD
 }
 
 // String is the configuration as the environment carries it: a letter for each
@@ -121,12 +133,17 @@ func Start(c Config) (p *Process, err error) {
 	defer syscall.Close(message[0])
 
 	files := []uintptr{0, 1, 2, uintptr(lifeline[1]), uintptr(message[0])} // in the order of their numbers
+	args := os.Args
+	if c.Program != nil {
+		args = c.Program.Args
+		files[0], files[1], files[2] = c.Program.Input.Fd(), c.Program.Output.Fd(), c.Program.Output.Fd()
+	}
 	if !c.RawStderr {
 		if p.Crash, err = memoryFile("nsscript-crash"); err != nil {
 			return p, err
 		}
+		files = append(files, files[2])
 		files[2] = p.Crash.Fd()
-		files = append(files, 2)
 	}
 	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
 	if c.Host {
@@ -140,9 +157,16 @@ func Start(c Config) (p *Process, err error) {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.AmbientCaps = allCaps()
 	}
+	if c.Program != nil {
+		const none = ^uintptr(0)
+		for len(files) < ReportFD {
+			files = append(files, none)
+		}
+		files = append(files, c.Program.Report.Fd())
+	}
 	// Not os/exec: that first starts another process to see whether the kernel
 	// has pidfds.
-	p.PID, err = syscall.ForkExec(selfPath(), os.Args, &syscall.ProcAttr{
+	p.PID, err = syscall.ForkExec(selfPath(), args, &syscall.ProcAttr{
 		Env: append(os.Environ(), Marker+"="+c.String()), Files: files, Sys: attr,
 	})
 	return p, err
