@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"nsscript/runtime/sandbox"
@@ -31,7 +32,9 @@ For example:
   nsscript test lan_test.star --run mtu=1280
   nsscript test --list scripts/examples
 
-Exit status: 0 all well; 1 a check failed; 2 a test could not be judged, since a script
+  nsscript test --shard 2/4 --retries 1 -o results.xml
+
+Exit status: 0 all well; 1 a test failed or is flaky; 2 a test could not be judged, since a script
 is wrong, an operation failed, or a top level did; 3 this machine can't; 4 all tests were
 skipped; 64 wrong use, or no test is left to run; 130 interrupted.`,
 }
@@ -41,9 +44,59 @@ func init() { testVerb.run = test }
 // testRun is what the flags of a test run say.
 type testRun struct {
 	settings
-	run, skip string
-	list, all bool
-	jobs      int
+	run, skip       string
+	list, all       bool
+	jobs            int
+	format, output  string
+	failFast        bool
+	repeat, retries int
+	shuffle         uint64
+	shuffled        bool // --shuffle was given
+	shard           string
+}
+
+// flags declares the flags.
+func (s *testRun) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.run, "run", "", "only tests whose name matches this regular expression")
+	f.StringVar(&s.skip, "skip", "", "no tests whose name matches this regular expression")
+	f.StringVar(&s.shard, "shard", "", "only part I of N, as I/N; which part a test belongs to depends on its name alone")
+	f.BoolVar(&s.list, "list", false, "print the names of the tests and run none")
+	f.IntVarP(&s.jobs, "jobs", "j", runtime.NumCPU(), "how many tests run at once")
+	f.BoolVar(&s.failFast, "fail-fast", false, "begin no more tests after one that failed or is an error")
+	f.IntVar(&s.repeat, "repeat", 1, "run all so many times")
+	f.IntVar(&s.retries, "retries", 0, "run a test that is not well so many times again; one that passes then is flaky")
+	f.Uint64Var(&s.shuffle, "shuffle", 0, "run them in an order drawn from this seed")
+	f.StringVar(&s.format, "format", "", "print results as tap, junit or json, as go test -json does; with --output in that file")
+	f.StringVarP(&s.output, "output", "o", "", "write results to this file, too, as its suffix says: .tap, .xml (junit), .json, .jsonl")
+	f.DurationVar(&s.timeout, "timeout", 2*time.Minute, "end each test after this long; 0 for never")
+	f.Uint64Var(&s.maxSteps, "max-steps", 0, "end each test after so many steps of the interpreter; 0 for never")
+	f.Uint64Var(&s.seed, "seed", 0, "draw MAC addresses from this seed")
+	f.StringVar(&s.color, "color", "auto", "auto, always or never")
+	f.BoolVarP(&s.quiet, "quiet", "q", false, "print no closing line and no progress")
+	f.BoolVarP(&s.all, "verbose", "v", false, "print a line for tests that pass, too, and what they print")
+}
+
+// check looks at the flags together.
+func (s *testRun) check() (status int, ok bool) {
+	switch {
+	case s.jobs < 1:
+		return misuse("--jobs %d: at least one has to run", s.jobs), false
+	case s.repeat < 1:
+		return misuse("--repeat %d: they run at least once", s.repeat), false
+	case s.retries < 0:
+		return misuse("--retries %d is negative", s.retries), false
+	case s.list && s.format+s.output != "":
+		return misuse("--list has no results: --format and --output do not go with it"), false
+	}
+	if s.format == "" && s.output != "" {
+		if s.format = suite.FormatOf(s.output); s.format == "" {
+			return misuse("--output %s: its suffix is none of .tap .xml .json .jsonl, and there is no --format", s.output), false
+		}
+	}
+	if _, known := suite.Formats[s.format]; s.format != "" && !known {
+		return misuse("--format is tap, junit or json, not %q", s.format), false
+	}
+	return s.common()
 }
 
 func test(args []string) int {
@@ -52,23 +105,12 @@ func test(args []string) int {
 	}
 	var s testRun
 	f := testVerb.flags()
-	f.StringVar(&s.run, "run", "", "only tests whose name matches this regular expression")
-	f.StringVar(&s.skip, "skip", "", "no tests whose name matches this regular expression")
-	f.BoolVar(&s.list, "list", false, "print the names of the tests and run none")
-	f.IntVarP(&s.jobs, "jobs", "j", runtime.NumCPU(), "how many tests run at once")
-	f.DurationVar(&s.timeout, "timeout", 2*time.Minute, "end each test after this long; 0 for never")
-	f.Uint64Var(&s.maxSteps, "max-steps", 0, "end each test after so many steps of the interpreter; 0 for never")
-	f.Uint64Var(&s.seed, "seed", 0, "draw MAC addresses from this seed")
-	f.StringVar(&s.color, "color", "auto", "auto, always or never")
-	f.BoolVarP(&s.quiet, "quiet", "q", false, "print no closing line")
-	f.BoolVarP(&s.all, "verbose", "v", false, "print a line for tests that pass, too, and what they print")
+	s.flags(f)
 	if status, ok := testVerb.parse(f, args); !ok {
 		return status
 	}
-	if s.jobs < 1 {
-		return misuse("--jobs %d: at least one has to run", s.jobs)
-	}
-	if status, ok := s.common(); !ok {
+	s.shuffled = f.Changed("shuffle")
+	if status, ok := s.check(); !ok {
 		return status
 	}
 	tests, status := s.find(f.Args())
@@ -120,6 +162,23 @@ func (s *testRun) find(operands []string) ([]suite.Test, int) {
 	}
 	if tests = suite.Select(tests, run, skip); len(tests) == 0 {
 		return nil, misuse("no test is left: nsscript test --list lists the names that --run and --skip match")
+	}
+	return s.arrange(tests)
+}
+
+// arrange takes this machine's part, which may have no test, as often and in the order
+// that is wanted.
+func (s *testRun) arrange(tests []suite.Test) ([]suite.Test, int) {
+	if s.shard != "" {
+		shard, err := suite.ParseShard(s.shard)
+		if err != nil {
+			return nil, misuse("--shard: %v", err)
+		}
+		tests = shard.Of(tests)
+	}
+	tests = suite.Repeat(tests, s.repeat)
+	if s.shuffled {
+		suite.Shuffle(tests, s.shuffle)
 	}
 	return tests, exitOK
 }
@@ -194,9 +253,13 @@ func (s *testRun) runAll(tests []suite.Test) int {
 		<-signals
 		cancel(errInterrupted)
 	}()
+	reporters, err := s.reporters()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: %v\n", err)
+		return exitError
+	}
 	progress := s.progress(len(tests))
-	pretty := &suite.Pretty{W: os.Stdout, All: s.all, Paint: s.painter(os.Stdout)}
-	r := suite.Runner{Jobs: s.jobs, Progress: progress.show,
+	r := suite.Runner{Jobs: s.jobs, Retries: s.retries, FailFast: s.failFast, Progress: progress.show,
 		Test: func(ctx context.Context, t suite.Test) suite.Result {
 			result, err := s.runTest(ctx, t)
 			if err != nil {
@@ -206,23 +269,28 @@ func (s *testRun) runAll(tests []suite.Test) int {
 		},
 		Tell: func(r suite.Result) {
 			progress.clear()
-			pretty.Tell(r)
+			reporters.Tell(r)
 		}}
 	summary := r.Run(ctx, tests)
 	progress.clear()
-	switch err := context.Cause(ctx); {
-	case errors.Is(err, errInterrupted):
-		sayInterrupted(fmt.Sprintf(" after %d of %s", summary.Total(), plural(len(tests), "test")))
-	case err != nil:
-		return s.noLab(err)
+	return s.conclude(context.Cause(ctx), summary, reporters)
+}
+
+// conclude tells that the run has ended, and why before its end, if it has.
+func (s *testRun) conclude(early error, summary suite.Summary, reporters reporters) int {
+	status := testStatus(summary)
+	switch {
+	case errors.Is(early, errInterrupted):
+		summary.Ended, status = early.Error(), exitInterrupted
+		sayInterrupted(fmt.Sprintf(" after %s", plural(summary.Total(), "test")))
+	case early != nil:
+		summary.Ended, status = early.Error(), s.noLab(early)
 	}
-	if !s.quiet {
-		pretty.End(summary)
+	if err := reporters.close(summary); err != nil {
+		fmt.Fprintf(os.Stderr, "nsscript: results: %v\n", err)
+		return exitError
 	}
-	if ctx.Err() != nil {
-		return exitInterrupted
-	}
-	return testStatus(summary)
+	return status
 }
 
 // testStatus is the exit status after all tests have ended.
@@ -230,9 +298,9 @@ func testStatus(s suite.Summary) int {
 	switch {
 	case s.Count[suite.Error] > 0:
 		return exitError
-	case s.Count[suite.Fail] > 0:
+	case s.Count[suite.Fail]+s.Count[suite.Flaky] > 0:
 		return exitCheckFailed
-	case s.Count[suite.Skip] == s.Total():
+	case s.Total() > 0 && s.Count[suite.Skip] == s.Total():
 		return exitSkipped
 	}
 	return exitOK

@@ -27,6 +27,7 @@ import (
 // job is a test as its lab's process is told of it, on its command line.
 type job struct {
 	suite.Test
+
 	Timeout  time.Duration
 	MaxSteps uint64
 	Seed     uint64
@@ -41,8 +42,7 @@ var machineSettings = sync.OnceValue(inherit.Settings)
 // runTest runs a test in a process of its own, which is its lab. The error says why
 // there can be no labs here.
 func (s *testRun) runTest(ctx context.Context, t suite.Test) (suite.Result, error) {
-	began := time.Now()
-	result := suite.Result{Test: t}
+	result := suite.Result{Test: t, Began: time.Now()}
 	if t.Broken != "" {
 		result.End = suite.End{Outcome: suite.Error, Reason: t.Broken}
 		return result, nil
@@ -67,7 +67,7 @@ func (s *testRun) runTest(ctx context.Context, t suite.Test) (suite.Result, erro
 	readers.Wait()
 	output.Close()
 	reports.Close()
-	result.Took = time.Since(began)
+	result.Took = time.Since(result.Began)
 	switch {
 	case ended:
 	case isClosed(overdue):

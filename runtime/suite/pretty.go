@@ -28,7 +28,7 @@ const (
 var words = map[Outcome]struct {
 	text  string
 	color int
-}{Pass: {"PASS ", green}, Fail: {"FAIL ", red}, Error: {"ERROR", red}, Skip: {"SKIP ", yellow}}
+}{Pass: {"PASS ", green}, Fail: {"FAIL ", red}, Error: {"ERROR", red}, Skip: {"SKIP ", yellow}, Flaky: {"FLAKY", yellow}}
 
 // Tell tells one result.
 func (p *Pretty) Tell(r Result) {
@@ -40,8 +40,13 @@ func (p *Pretty) Tell(r Result) {
 	switch {
 	case r.Outcome == Skip:
 		head += ": " + r.Reason
+	case r.Outcome == Flaky:
+		head += fmt.Sprintf(" (it passed at attempt %d; this is the first)", r.Attempts)
 	case r.SetUp:
 		head += " (set-up: the top level failed)"
+	}
+	if r.Bad() && r.Outcome != Flaky && r.Attempts > 1 {
+		head += fmt.Sprintf(" (%d attempts; this is the last)", r.Attempts)
 	}
 	fmt.Fprintf(p.W, "%s (%v)\n", head, short(r.Took))
 	if r.Bad() {
@@ -57,7 +62,7 @@ func (p *Pretty) End(s Summary) {
 	for _, o := range []struct {
 		Outcome
 		text string
-	}{{Pass, "passed"}, {Fail, "failed"}, {Error, "error"}, {Skip, "skipped"}} {
+	}{{Pass, "passed"}, {Fail, "failed"}, {Error, "error"}, {Flaky, "flaky"}, {Skip, "skipped"}} {
 		n := s.Count[o.Outcome]
 		if n == 0 {
 			continue
@@ -67,6 +72,9 @@ func (p *Pretty) End(s Summary) {
 			text += "s"
 		}
 		parts = append(parts, p.Paint(words[o.Outcome].color, text))
+	}
+	if s.Left > 0 {
+		parts = append(parts, fmt.Sprintf("%d not run", s.Left))
 	}
 	noun := "tests"
 	if s.Total() == 1 {
@@ -90,7 +98,7 @@ func Detail(r Result) string {
 	for _, f := range r.Failures {
 		fmt.Fprintf(&b, "FAILED %s\n", f)
 	}
-	if r.Outcome == Error && r.Reason != "" {
+	if r.Bad() && r.Reason != "" {
 		fmt.Fprintf(&b, "%s\n", r.Reason)
 	}
 	section := func(title, text string) {

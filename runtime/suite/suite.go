@@ -6,6 +6,7 @@ package suite
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,17 +23,19 @@ type Test struct {
 	Cases map[string]int
 	// Args are the name=value arguments of the file.
 	Args map[string]string
+	// Round counts the runs of the same test, from 2 on.
+	Round int
 	// Broken is what is wrong with the file, so that it cannot be run; "" when nothing is.
 	Broken string
 }
 
-// Name is what the test is called: FILE:FUNCTION[CASE].
+// Name is what the test is called: FILE:FUNCTION[CASE], and #2 when it runs again.
 func (t Test) Name() string { return t.File + t.suffix() }
 
-// Short is the name without the file, where there is one.
+// Short is the name without the file, unless the file's top level is the test.
 func (t Test) Short() string {
-	if t.suffix() == "" {
-		return t.File
+	if t.Func == "" {
+		return t.Name()
 	}
 	return strings.TrimPrefix(t.suffix(), ":")
 }
@@ -44,6 +47,9 @@ func (t Test) suffix() string {
 	}
 	if t.Case != "" {
 		text += "[" + t.Case + "]"
+	}
+	if t.Round > 1 {
+		text += "#" + strconv.Itoa(t.Round)
 	}
 	return text
 }
@@ -57,6 +63,7 @@ const (
 	Fail  Outcome = "fail"  // a check did not hold
 	Error Outcome = "error" // the script is wrong, an operation failed, its lab ended
 	Skip  Outcome = "skip"  // it cannot run here
+	Flaky Outcome = "flaky" // it passed, but not at its first attempt
 )
 
 // Report is a line of JSON that the lab's process writes: a failed check when it
@@ -90,17 +97,24 @@ type Result struct {
 	Failures []string
 	// Output is what the test printed.
 	Output string
-	// Took is the time from the start of its lab to its end.
-	Took time.Duration
+	// Began is when its lab was started, and Took the time from there to its end.
+	Began time.Time
+	Took  time.Duration
+	// Attempts is how often the test was run.
+	Attempts int
 }
 
-// Bad tells whether a test failed or could not be judged.
-func (r *Result) Bad() bool { return r.Outcome == Fail || r.Outcome == Error }
+// Bad tells whether a test is not well: it failed, could not be judged, or is flaky.
+func (r *Result) Bad() bool { return r.Outcome != Pass && r.Outcome != Skip }
 
 // Summary counts outcomes.
 type Summary struct {
 	Count map[Outcome]int
 	Took  time.Duration
+	// Left is how many tests have no result.
+	Left int
+	// Ended is why the run ended before its end; "" when it did not.
+	Ended string
 }
 
 // Total is how many tests have a result.

@@ -171,11 +171,18 @@ func results() []Result {
 	fail.Output = "no line's end, and a \x1b[31mcolour"
 	broken := test("test_error", End{Outcome: Error, SetUp: true, Reason: "lan_test.star:1:1: error: no\n  hint: do"})
 	skip := test("test_skip", End{Outcome: Skip, Reason: "this kernel has no # wireguard (lan_test.star:9:1)"})
-	return []Result{pass, fail, broken, skip}
+	flaky := test("test_flaky", End{Outcome: Flaky})
+	flaky.Failures, flaky.Attempts = []string{"lan_test.star:7:1: expect: False does not hold"}, 3
+	other := Result{Test: Test{File: "dir/plain.star"}, End: End{Outcome: Pass}, Took: time.Second}
+	all := []Result{pass, fail, broken, skip, flaky, other}
+	for i := range all {
+		all[i].Began = time.Date(2026, 1, 2, 3, 4, 5+i, 0, time.UTC)
+	}
+	return all
 }
 
 func summary() Summary {
-	return Summary{Count: map[Outcome]int{Pass: 1, Fail: 1, Error: 1, Skip: 1}, Took: 1234 * time.Millisecond}
+	return Summary{Count: map[Outcome]int{Pass: 2, Fail: 1, Error: 1, Skip: 1, Flaky: 1}, Took: 1234 * time.Millisecond}
 }
 
 func plain(_ int, text string) string { return text }
@@ -197,14 +204,19 @@ func TestPretty(t *testing.T) {
 	}
 }
 
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // golden compares a text with testdata/NAME; with UPDATE_GOLDEN set it becomes that.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, path, got)
 	}
 	want, err := os.ReadFile(path)
 	if err != nil {
@@ -212,5 +224,102 @@ func golden(t *testing.T, name, got string) {
 	}
 	if got != string(want) {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestShard(t *testing.T) {
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprintf("f%d_test.star", i))
+	}
+	tests := named(names...)
+	var all []string
+	for i := 1; i <= 4; i++ {
+		s, err := ParseShard(fmt.Sprintf("%d/4", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := namesOf(s.Of(tests))
+		if len(part) < 10 {
+			t.Errorf("part %d has %d of 100 tests", i, len(part))
+		}
+		fewer := namesOf(s.Of(tests[:50]))
+		same(t, part[:len(fewer)], fewer) // more tests move none
+		all = append(all, part...)
+	}
+	slices.Sort(all)
+	slices.Sort(names)
+	same(t, all, names)
+	for _, bad := range []string{"", "1", "0/2", "3/2", "a/b", "1/", "-1/2", "1/2/3"} {
+		if s, err := ParseShard(bad); err == nil {
+			t.Errorf("%q is %v", bad, s)
+		}
+	}
+}
+
+func TestRepeatAndShuffle(t *testing.T) {
+	same(t, namesOf(Repeat(named("a", "b"), 3)), []string{"a", "b", "a#2", "b#2", "a#3", "b#3"})
+	order := func(seed uint64) []string {
+		tests := named("a", "b", "c", "d", "e", "f", "g", "h")
+		Shuffle(tests, seed)
+		return namesOf(tests)
+	}
+	same(t, order(7), order(7))
+	if slices.Equal(order(7), order(8)) {
+		t.Error("two seeds give the same order")
+	}
+	sorted := order(7)
+	slices.Sort(sorted)
+	same(t, sorted, []string{"a", "b", "c", "d", "e", "f", "g", "h"})
+}
+
+// TestRetries: a test that passes later is flaky and has the details of its first
+// attempt; one that does not has those of its last.
+func TestRetries(t *testing.T) {
+	attempts := map[string]int{}
+	var told []Result
+	r := Runner{Jobs: 1, Retries: 2,
+		Test: func(_ context.Context, test Test) Result {
+			attempts[test.File]++
+			n := attempts[test.File]
+			result := Result{Test: test, End: End{Outcome: Fail}, Failures: []string{fmt.Sprint(n)}}
+			if test.File == "good" || test.File == "flaky" && n == 2 {
+				result.Outcome = Pass
+			}
+			return result
+		},
+		Tell: func(r Result) { told = append(told, r) },
+	}
+	s := r.Run(t.Context(), append(named("good", "flaky", "bad"), Test{File: "broken", Broken: "x"}))
+	for i, want := range []Result{
+		{End: End{Outcome: Pass}, Attempts: 1, Failures: []string{"1"}}, {End: End{Outcome: Flaky}, Attempts: 2, Failures: []string{"1"}},
+		{End: End{Outcome: Fail}, Attempts: 3, Failures: []string{"3"}}, {End: End{Outcome: Fail}, Attempts: 1, Failures: []string{"1"}},
+	} {
+		got := told[i]
+		if got.Outcome != want.Outcome || got.Attempts != want.Attempts || !slices.Equal(got.Failures, want.Failures) {
+			t.Errorf("%s: %+v", got.Name(), got)
+		}
+	}
+	if s.Count[Flaky] != 1 || s.Total() != 4 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestFailFast(t *testing.T) {
+	var told []string
+	r := Runner{Jobs: 1, FailFast: true,
+		Test: func(_ context.Context, test Test) Result {
+			outcome := Skip
+			if test.File == "b" {
+				outcome = Error
+			}
+			return Result{Test: test, End: End{Outcome: outcome}}
+		},
+		Tell: func(r Result) { told = append(told, r.Name()) },
+	}
+	s := r.Run(t.Context(), named("a", "b", "c", "d"))
+	same(t, told, []string{"a", "b"})
+	if s.Left != 2 {
+		t.Errorf("%+v", s)
 	}
 }
