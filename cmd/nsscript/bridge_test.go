@@ -182,6 +182,9 @@ expect.eq((one.vid, one.pvid, one.untagged, one.port, one.tunnel_id), (10, True,
 some = bridge_vlan(p, "20-22")
 expect.eq([(v.vid, v.pvid, v.untagged) for v in some], [(20, False, False), (21, False, False), (22, False, False)])
 bridge_vlan(br, 10)
+expect.contains(catch(lambda: fdb(p, "02:00:00:00:00:09", vlan=9)).hint, "p has to be in VLAN 9: bridge_vlan() first")
+vlan("v7", parent=a, id=7, ingress_qos_map={3: 5, 1: 2})
+expect.fails(lambda: vlan("v7", parent=a, id=7, ingress_qos_map={3: 4, 1: 2}, exist=True), "its ingress_qos_map is \\{1: 2, 3: 5\\}, not \\{1: 2, 3: 4\\}")
 def shown(dev):
     out = {}
     for l in json.decode(exec_in(root, "bridge -j vlan show").stdout):

@@ -73,6 +73,17 @@ cat before; echo ====; ip fou show; ip fou del port 5600
 	holds(t, o.stderr, "fail: now")
 }
 
+// TestFOUWithoutRoot: the kernel leaves these ports to the machine's root, wherever they
+// are, and the error says so.
+func TestFOUWithoutRoot(t *testing.T) {
+	labtest.Need(t, "nobody")
+	o := finish(t, asNobody(nsscript(t, scriptFile(t, `fou(netns("a"), 5555, ipproto=4)`))))
+	if o.code == exitCannot {
+		labtest.Lacks(t, "kinds", o.stderr)
+	}
+	holds(t, o.stderr, "lab.star:1:1: error: add fou port 5555 ipproto 4 in a: operation not permitted (EPERM)", "lets only the machine's root do that")
+}
+
 // TestToken: the addresses that a router's advertisements make end as the token says,
 // and --host sets it back.
 func TestToken(t *testing.T) {

@@ -60,3 +60,20 @@ func TestMissingKinds(t *testing.T) {
 	}
 	runs(t, exitCannot, nsscript(t, scriptFile(t, "a, b = veth(\"a\", \"b\")\n"+call(missing[len(missing)-1].Name)+"\n")))
 }
+
+// TestMissingSysctl: settings of what the kernel lacks are missing in doctor's words.
+func TestMissingSysctl(t *testing.T) {
+	labtest.Need(t, "sandbox")
+	var d diagnosis
+	if err := json.Unmarshal([]byte(finish(t, nsscript(t, "doctor", "--json")).stdout), &d); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(d.Features, func(f kernelFeature) bool {
+		return f.Family == feature.Routing && f.Name == "MPLS" && f.Status == feature.Missing
+	})
+	if i < 0 {
+		t.Skip("this kernel has MPLS")
+	}
+	o := runs(t, exitCannot, nsscript(t, scriptFile(t, `sysctl(root, "net.mpls.platform_labels", 1000)`)))
+	holds(t, o.stderr, "lab.star:1:1: error: this kernel has no MPLS", d.Features[i].Advice)
+}

@@ -249,6 +249,8 @@ func (e *FDBEntry) error(err error) error {
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		hint = "replace=True replaces the entry, append=True gives the address one more destination"
+	case errors.Is(err, unix.EINVAL) && e.Master && e.VLAN != 0:
+		hint = fmt.Sprintf("%s has to be in VLAN %d: bridge_vlan() first", e.Link, e.VLAN)
 	case errors.Is(err, unix.EINVAL) && !e.Master && e.State != "permanent":
 		hint = "a link that is neither a VXLAN nor a port has only permanent entries"
 	case errors.Is(err, unix.EOPNOTSUPP) && !e.Master:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"nsscript/runtime/event"
 )
@@ -65,6 +66,8 @@ func shown(v any, ns *Namespace) string {
 		return "none"
 	case *Link:
 		return v.name
+	case map[int]int:
+		return "{" + strings.TrimSuffix(strings.TrimPrefix(strings.NewReplacer(":", ": ", " ", ", ").Replace(fmt.Sprint(v)), "map["), "]") + "}"
 	}
 	return fmt.Sprint(v)
 }

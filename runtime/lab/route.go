@@ -248,6 +248,8 @@ func (r *Route) check(ns *Namespace) error {
 		return Usage("", "route to %s: src= %s is of another family", r.DstString(), r.Src)
 	case r.refuses() && (r.Via.IsValid() || len(r.Hops) > 0 || r.Encap != nil || r.Nexthop != 0):
 		return Usage("", "route to %s: packets for a route of type %s go nowhere: it has no via=, hops=, nhid= or encap=", r.DstString(), r.TypeName())
+	case r.Label != nil && (r.Metrics != PathMetrics{} || r.Metric != 0 || r.Src.IsValid()):
+		return Usage("", "route for label %s: metric=, src= and what is said of the path are of IP", r.DstString())
 	case r.TOS&3 != 0:
 		return Usage("a good one is tos=0x10", "route to %s: tos=%#x: the lowest two bits are ECN's", r.DstString(), r.TOS)
 	case (r.NewDst != nil || r.TTLPropagate != nil) && r.Label == nil:

@@ -31,6 +31,9 @@ func Shape(ctx context.Context, ends []CableEnd) (*Shaping, error) {
 }
 
 func (e *CableEnd) shape(ctx context.Context) (*Shaping, error) {
+	if err := e.Link.check(); err != nil {
+		return nil, err
+	}
 	links := []*Link{e.Link}
 	netem := QdiscSpec{Kind: QdiscKindOf("netem"), Fallback: e.Fallback}
 	for _, o := range []struct {

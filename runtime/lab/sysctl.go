@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nsscript/runtime/feature"
 	"nsscript/runtime/inherit"
 )
 
@@ -105,7 +106,19 @@ func withDottedName(path string) string {
 	return path
 }
 
+// sysctlFeatures are what a kernel may lack, with the keys that it then lacks.
+var sysctlFeatures = []struct{ keys, family, name string }{
+	{"net/ipv6/", feature.Routing, "IPv6"}, {"net/mpls/", feature.Routing, "MPLS"}, {"net/bridge/", feature.Bridge, "br_netfilter"},
+}
+
 func (ns *Namespace) sysctlError(err error, verb, key, path string) error {
+	for _, f := range sysctlFeatures {
+		if errors.Is(err, unix.ENOENT) && strings.HasPrefix(path, f.keys) {
+			if lacking := missing(err, f.family, f.name); lacking != nil {
+				return lacking
+			}
+		}
+	}
 	hint := ""
 	switch {
 	case errors.Is(err, unix.ENOENT) && ns.hasKey(path):

@@ -260,35 +260,60 @@ func (k *Link) HasWireGuard(c WGChange) (known bool, err error) {
 	if err != nil || d.PrivateKey.IsZero() && len(d.Peers) == 0 {
 		return false, err
 	}
-	other := ""
-	switch {
-	case c.PrivateKey != nil && *c.PrivateKey != d.PrivateKey:
-		other = "private key"
-	case c.ListenPort != nil && *c.ListenPort != 0 && *c.ListenPort != d.ListenPort:
-		other = "port"
-	case c.FwMark != nil && *c.FwMark != d.FwMark:
-		other = "fwmark"
-	}
+	asked, there := c.properties(d)
+	diff := difference(asked, there)
 	for _, p := range c.Peers {
-		i := slices.IndexFunc(d.Peers, func(q WGPeer) bool { return q.PublicKey == p.PublicKey })
-		if other == "" && (i < 0 || !p.like(d.Peers[i])) {
-			other = "peer " + p.PublicKey.String()
+		if diff == "" {
+			diff = p.difference(d.Peers)
 		}
 	}
-	if other != "" {
-		return true, Usage("wg_set() changes it", "%s is there, but its %s is another", k, other)
+	if diff != "" {
+		return true, Usage("wg_set() changes it", "%s is there, but %s", k, diff)
 	}
 	return true, nil
 }
 
-// like tells whether there is a peer as it is asked for.
-func (p WGPeer) like(there WGPeer) bool {
-	sorted := func(list []netip.Prefix) []netip.Prefix {
-		return slices.SortedFunc(slices.Values(list), func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
+// properties are those of the change, but its peers, and what the device has of them.
+func (c *WGChange) properties(d *WGDevice) (asked, there []event.Arg) {
+	add := func(name, want, have string) {
+		asked, there = append(asked, arg(name, want)), append(there, arg(name, have))
 	}
-	return (p.PresharedKey == nil || *p.PresharedKey == *there.PresharedKey) && (p.Keepalive == nil || *p.Keepalive == *there.Keepalive) &&
-		(!p.Endpoint.IsValid() || p.Endpoint == there.Endpoint) &&
-		(p.AllowedIPs == nil || slices.Equal(sorted(p.AllowedIPs), sorted(there.AllowedIPs)))
+	if c.PrivateKey != nil {
+		add("public_key", c.PrivateKey.Public().String(), d.PrivateKey.Public().String())
+	}
+	if c.ListenPort != nil && *c.ListenPort != 0 {
+		add("port", strconv.Itoa(*c.ListenPort), strconv.Itoa(d.ListenPort))
+	}
+	if c.FwMark != nil {
+		add("fwmark", strconv.Itoa(*c.FwMark), strconv.Itoa(d.FwMark))
+	}
+	return asked, there
+}
+
+// difference says in what the peer of that key is not as asked for; "" when it is.
+func (p WGPeer) difference(peers []WGPeer) string {
+	i := slices.IndexFunc(peers, func(q WGPeer) bool { return q.PublicKey == p.PublicKey })
+	if i < 0 {
+		return "it has no peer " + p.PublicKey.String()
+	}
+	have := peers[i]
+	sorted := func(list []netip.Prefix) string {
+		return fmt.Sprint(slices.SortedFunc(slices.Values(list), func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) }))
+	}
+	what := ""
+	switch {
+	case p.PresharedKey != nil && *p.PresharedKey != *have.PresharedKey:
+		what = "preshared_key is another"
+	case p.Keepalive != nil && *p.Keepalive != *have.Keepalive:
+		what = fmt.Sprintf("keepalive is %v, not %v", have.Keepalive, p.Keepalive)
+	case p.Endpoint.IsValid() && p.Endpoint != have.Endpoint:
+		what = fmt.Sprintf("endpoint is %v, not %v", have.Endpoint, p.Endpoint)
+	case p.AllowedIPs != nil && sorted(p.AllowedIPs) != sorted(have.AllowedIPs):
+		what = fmt.Sprintf("allowed_ips are %s, not %s", sorted(have.AllowedIPs), sorted(p.AllowedIPs))
+	default:
+		return ""
+	}
+	return "of peer " + p.PublicKey.String() + ", its " + what
 }
 
 // without are the peers that are none of some.

@@ -1,6 +1,7 @@
 package examples_test
 
 import (
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -117,7 +118,36 @@ func sections(out string) map[string]string {
 			all[at] += line
 		}
 	}
+	for what, random := range randomAddresses(all) {
+		for _, ip := range random {
+			all[what] = strings.ReplaceAll(all[what], `"`+ip+`"`, `"fe80::random"`)
+		}
+	}
 	return all
+}
+
+// permanent is the address that a tunnel over IPv6 is born with, as `ip` prints it: 6
+// random bytes in the place of an IPv6 address.
+var permanent = regexp.MustCompile(`"permaddr":"([0-9a-f:]+)"`)
+
+// randomAddresses are, of each section, the link-local addresses of its namespace's
+// tunnels over IPv6, which the kernel makes of those bytes (addrconf_ifid_ip6tnl in
+// net/ipv6/addrconf.c).
+func randomAddresses(sections map[string]string) map[string][]string {
+	found := map[string][]string{}
+	for what := range sections {
+		ns, _, _ := strings.Cut(what, ": ")
+		for _, m := range permanent.FindAllStringSubmatch(sections[ns+": ip"], -1) {
+			born, err := netip.ParseAddr(m[1])
+			if err != nil {
+				continue
+			}
+			b := born.As16()
+			ip := netip.AddrFrom16([16]byte{0xfe, 0x80, 8: b[0] ^ 2, b[1], b[2], 0xff, 0xfe, b[3], b[4], b[5]})
+			found[what] = append(found[what], ip.String())
+		}
+	}
+	return found
 }
 
 // TestExplained is the proof that an operation is what `nsscript explain` says:
