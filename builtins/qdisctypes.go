@@ -78,6 +78,19 @@ var tSize = &Type{Name: "bytes, or a size with a unit", Good: `"64kb"`, Convert:
 	return int(f), nil
 }}
 
+// tSeed is a number of 64 bits without a sign.
+var tSeed = &Type{Name: "a whole number from 0 to 18446744073709551615", Good: "42", Convert: func(_ *Call, v starlark.Value) (any, error) {
+	n, ok := v.(starlark.Int)
+	if !ok {
+		return nil, errType
+	}
+	u, ok := n.Uint64()
+	if !ok {
+		return nil, fmt.Errorf("%v is out of range: it is from 0 to %d", n, uint64(math.MaxUint64))
+	}
+	return u, nil
+}}
+
 // tClass is the number of a class below its qdisc.
 var tClass = &Type{Name: "a class, or its number", Good: `"1:30"`, Convert: func(c *Call, v starlark.Value) (any, error) {
 	s, ok := starlark.AsString(v)

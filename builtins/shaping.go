@@ -93,6 +93,8 @@ func (env *Env) qdisc(q *lab.Qdisc) *Record {
 func (env *Env) qdiscOption(v any) starlark.Value {
 	var list []starlark.Value
 	switch v := v.(type) {
+	case uint64:
+		return starlark.MakeUint64(v)
 	case []int:
 		for _, n := range v {
 			list = append(list, starlark.MakeInt(n))

@@ -30,6 +30,8 @@ type Option struct {
 	external any
 	// late: the kernel takes it only when the link has its ports.
 	late bool
+	// since is the first Linux that has it, where those before ignore it without a word.
+	since string
 }
 
 // Chosen is an option with the value that a link is to get.

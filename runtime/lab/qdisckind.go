@@ -21,6 +21,9 @@ type QdiscKind struct {
 
 	// again: the kernel does not take its options back as it tells them.
 	again bool
+	// lasting are the parts of the options that a change does not take away again, a bit
+	// for each; nil for none.
+	lasting func(data []byte) (parts int)
 	// check refuses options that do not go together; nil refuses none.
 	check func(k *Link, c chosen) error
 	// complete adds what is to be said where the script leaves it out.

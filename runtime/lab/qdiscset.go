@@ -108,11 +108,25 @@ func (k *Link) setQdisc(ctx context.Context, s QdiscSpec) (tcNode, undo, error) 
 		return tcNode{}, nil, inOption("handle", err)
 	}
 	n := tcNode{what: "qdisc", kind: s.Kind.Name, handle: handle, parent: parent, data: s.Kind.data(c), words: s.Kind.wordsOf(c)}
-	if err := k.putNode(ctx, "replace", n); err != nil {
+	back := func(ctx context.Context) error { return k.restoreQueueing(ctx, before, parent) }
+	if err := k.replaceQdisc(ctx, before, n); err != nil {
 		return tcNode{}, nil, k.qdiscError(err, &n)
 	}
-	k.remember(n)
-	return n, func(ctx context.Context) error { return k.restoreQueueing(ctx, before, parent) }, nil
+	if err := k.remember(n).understands(c); err != nil {
+		return tcNode{}, nil, errors.Join(append([]error{err}, remaining(back(ctx))...)...)
+	}
+	return n, back, nil
+}
+
+// understands refuses what an old kernel has left out without a word.
+func (q *Qdisc) understands(c chosen) error {
+	for _, o := range c.options {
+		if q == nil || o.since == "" || slices.ContainsFunc(q.Options, func(x QdiscOption) bool { return x.Name == o.Name }) {
+			continue
+		}
+		return &Error{Op: fmt.Sprintf("this kernel's %s has no %s", q.Kind, o.Name), Kind: KindMissing, Hint: "Linux " + o.since + " and later has it"}
+	}
+	return nil
 }
 
 // parent is the number of the place.
@@ -266,8 +280,9 @@ func (n tcNode) name() string {
 }
 
 // remember keeps what a qdisc or class was asked for: the kernel does not tell all of
-// it (the table of red, where each word of tc came from).
-func (k *Link) remember(n tcNode) {
+// it (the table of red, where each word of tc came from). It gives back what the kernel
+// tells, or nil.
+func (k *Link) remember(n tcNode) *Qdisc {
 	k.ns.lab.claim(k.tcKey("qdisc", n.handle))
 	list := k.Qdiscs
 	if n.what == "class" {
@@ -275,17 +290,24 @@ func (k *Link) remember(n tcNode) {
 	}
 	all, err := list()
 	if err != nil {
-		return
+		return nil
 	}
 	for _, q := range all {
 		if q.handle == n.handle {
 			n.seen, n.parent = q.seen(), q.parent
-			if k.queued == nil {
-				k.queued = map[uint32]tcNode{}
-			}
-			k.queued[n.handle] = n
+			k.recall(n)
+			return q
 		}
 	}
+	return nil
+}
+
+// recall keeps what a qdisc or class was asked for, and how the kernel has told it.
+func (k *Link) recall(n tcNode) {
+	if k.queued == nil {
+		k.queued = map[uint32]tcNode{}
+	}
+	k.queued[n.handle] = n
 }
 
 // queueing is all that the link has but what comes by itself, in an order in which it
@@ -397,70 +419,6 @@ func below(all []tcNode, parent uint32) (tree []tcNode) {
 		tree = append(tree, n)
 	}
 	return tree
-}
-
-// restoreQueueing makes what is at a place of the link what it was before.
-func (k *Link) restoreQueueing(ctx context.Context, before []tcNode, parent uint32) error {
-	if err := k.check(); err != nil {
-		return err
-	}
-	now, err := k.queueing()
-	if err != nil {
-		return err
-	}
-	was, is := below(before, parent), below(now, parent)
-	if len(was) > 0 && len(is) > 0 && was[0].kind == is[0].kind && was[0].handle == is[0].handle {
-		if was[0].same(is[0]) {
-			return nil
-		}
-		if err := k.putNode(ctx, "replace", was[0]); err == nil {
-			if now, err = k.queueing(); err != nil {
-				return err
-			}
-			if is = below(now, parent); len(is) > 0 && was[0].same(is[0]) {
-				return nil
-			}
-		}
-	}
-	if len(is) > 0 {
-		if err := k.dropNode(ctx, is[0]); err != nil {
-			return k.failed(err, "", "restore queueing of %s", k)
-		}
-	}
-	for _, n := range was {
-		put := func(ctx context.Context, n tcNode) error { return k.putNode(ctx, "add", n) }
-		if n.what == "filter" {
-			put = k.restoreFilter
-		}
-		if err := put(ctx, n); err != nil {
-			return k.failed(err, "", "restore %s %s of %s", n.what, n.kind, k)
-		}
-	}
-	return nil
-}
-
-// same tells whether the kernel has the same options.
-func (n tcNode) same(o tcNode) bool {
-	return slices.Equal(n.words, o.words) && string(n.data) == string(o.data)
-}
-
-// restoreClass takes a class away, or makes it what it was.
-func (k *Link) restoreClass(ctx context.Context, before []tcNode, c tcNode) error {
-	if err := k.check(); err != nil {
-		return err
-	}
-	for _, n := range before {
-		if n.what == "class" && n.handle == c.handle {
-			if err := k.putNode(ctx, "replace", n); err != nil {
-				return k.failed(err, "", "restore class %s of %s", tcHandle(c.handle), k)
-			}
-			return nil
-		}
-	}
-	if err := k.dropNode(ctx, c); err != nil && !errors.Is(err, unix.ENOENT) {
-		return k.failed(err, "", "delete class %s of %s", tcHandle(c.handle), k)
-	}
-	return nil
 }
 
 // Messages by what they are about: to make and to delete.

@@ -205,12 +205,20 @@ func (s Shares) check(v any) error {
 	return nil
 }
 
-func (Shares) words(v any) (words []string, named bool) {
-	for _, f := range v.([]float64) {
-		words = append(words, shareWord(f))
-	}
-	return words, true
+func (Shares) words(v any) (words []string, named bool) { return shareWords(v.([]float64)), true }
+
+// Seed is a number of 8 bytes (uint64).
+type Seed struct{}
+
+func (Seed) attributes(attr int, v any) []*nl.RtAttr {
+	return []*nl.RtAttr{nl.NewRtAttr(attr, nl.Uint64Attr(v.(uint64)))}
 }
+
+func (Seed) read(b []byte) any { return u64(b) }
+
+func (Seed) check(any) error { return nil }
+
+func (Seed) words(v any) ([]string, bool) { return []string{strconv.FormatUint(v.(uint64), 10)}, true }
 
 // Class is the number of a class (int) below a qdisc, as tc counts them: in hexadecimal.
 type Class struct{}
