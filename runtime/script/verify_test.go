@@ -185,10 +185,10 @@ func TestVerifyCatch(t *testing.T) {
 	})
 }
 
-// TestTestsAreNotRun: what run says of test functions.
+// TestTestsAreNotRun: what run says of test functions, in the order of the script.
 func TestTestsAreNotRun(t *testing.T) {
 	o := job{Path: "lab.star", Source: "def test_b(): fail('no')\ndef test_a(): pass\ndef helper(): pass\ntest_x = 1"}.start(t)
-	if !slices.Equal(o.Tests, []string{"test_a", "test_b"}) {
+	if !slices.Equal(o.Tests, []string{"test_b", "test_a"}) {
 		t.Errorf("tests: %q", o.Tests)
 	}
 	if o.Checks != 0 || len(o.Reports) > 0 {
