@@ -255,7 +255,7 @@ func bridgeSpecs() []*Spec {
 				keyword("master", tBool, "", "the bridge's database (True) or the link's own (False); the bridge's unless the link is no port, or an option is of a VXLAN"),
 				keyword("dstport", tUDPPort, "", "the other end's UDP port (`port` of bridge(8))"), keyword("vni", tVNI, "", "the segment there"),
 				keyword("src_vni", tVNI, "", "the segment here, of a VXLAN with external=True"), keyword("via", tLink, "", "the link to send by"),
-				keyword("nhid", tUint32, "", "a nexthop object instead of dst"), keyword("sticky", tBool, "False", "it stays where it is though it is heard elsewhere"),
+				keyword("nhid", tNexthop, "", "a nexthop object, or its id, instead of dst"), keyword("sticky", tBool, "False", "it stays where it is though it is heard elsewhere"),
 				keyword("extern_learn", tBool, "False", "a program has learnt it"), keyword("use", tBool, "False", "as if it had just been heard"),
 				keyword("router", tBool, "False", "it is a router"), keyword("append", tBool, "False", "one more destination"),
 				keyword("replace", tBool, "False", "take the place of one that is there"), exist,
