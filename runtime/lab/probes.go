@@ -16,6 +16,12 @@ import (
 // asking is what every probe does around its question: it waits for links to
 // settle, enters the namespace while others may have the lab, and emits an event.
 func (ns *Namespace) asking(ctx context.Context, op string, v6 bool, args []event.Arg, ask func(enter probe.Enter) error) error {
+	return ns.askingHere(ctx, op, v6, args, func(enter probe.Enter) error { return aside(func() error { return ask(enter) }) })
+}
+
+// askingHere is asking for a probe that waits with its thread as long as answers are
+// quick: in the script's own goroutine it needs no other one.
+func (ns *Namespace) askingHere(ctx context.Context, op string, v6 bool, args []event.Arg, ask func(enter probe.Enter) error) error {
 	if err := ns.check(); err != nil {
 		return err
 	}
@@ -30,7 +36,7 @@ func (ns *Namespace) asking(ctx context.Context, op string, v6 bool, args []even
 	}
 	defer leave()
 	start := time.Now()
-	wait(ctx, func() { err = aside(func() error { return ask(enter) }) })
+	wait(ctx, func() { err = ask(enter) })
 	ns.lab.emit(ctx, op, ns, start, err, args...)
 	if err != nil {
 		return probeError(ctx, err, op, ns)
@@ -138,7 +144,11 @@ func (ns *Namespace) HTTP(ctx context.Context, q probe.HTTPRequest) (r probe.HTT
 	if len(q.Body) > 0 {
 		args = append(args, arg("body", string(q.Body)))
 	}
-	err = ns.asking(ctx, "http", q.To.Addr().Is6(), args, func(enter probe.Enter) (err error) {
+	asking := ns.asking
+	if q.Plain() {
+		asking = ns.askingHere
+	}
+	err = asking(ctx, "http", q.To.Addr().Is6(), args, func(enter probe.Enter) (err error) {
 		r, err = probe.HTTP(ctx, enter, q)
 		return err
 	})

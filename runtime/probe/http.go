@@ -83,12 +83,19 @@ func (q *HTTPRequest) do(ctx context.Context, enter Enter) (r HTTPResult, err er
 	}
 	defer conn.Close()
 	quiet(conn)
-	transport := &http.Transport{
-		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
-		TLSClientConfig:   q.TLS,
-		DisableKeepAlives: true, DisableCompression: true,
+	var answer *http.Response
+	if q.Plain() {
+		var stop func() bool
+		answer, stop, err = askPlainly(ctx, conn, request)
+		defer stop()
+	} else {
+		transport := &http.Transport{
+			DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+			TLSClientConfig:   q.TLS,
+			DisableKeepAlives: true, DisableCompression: true,
+		}
+		answer, err = transport.RoundTrip(request)
 	}
-	answer, err := transport.RoundTrip(request)
 	if err != nil {
 		return r, ofConn(conn, err)
 	}

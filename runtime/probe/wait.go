@@ -35,9 +35,12 @@ func (s *pingSocket) wait(ctx context.Context, fresh, until time.Time) {
 	s.parked(ctx, until)
 }
 
-// block waits with the thread. It reports whether something came; it does not
+// block is waitBriefly for the socket.
+func (s *pingSocket) block(limit time.Time) bool { return waitBriefly(s.poll[:], limit) }
+
+// waitBriefly waits with the thread. It reports whether something came; it does not
 // wait if too many others do so.
-func (s *pingSocket) block(limit time.Time) bool {
+func waitBriefly(poll []unix.PollFd, limit time.Time) bool {
 	left := time.Until(limit)
 	if left <= 0 {
 		return false
@@ -48,7 +51,7 @@ func (s *pingSocket) block(limit time.Time) bool {
 	}
 	for left > 0 {
 		ts := unix.NsecToTimespec(int64(left))
-		n, err := unix.Ppoll(s.poll[:], &ts, nil)
+		n, err := unix.Ppoll(poll, &ts, nil)
 		if err != unix.EINTR {
 			return n > 0 || err != nil
 		}
