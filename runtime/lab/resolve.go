@@ -286,7 +286,7 @@ func ofFamily(ip netip.Addr, want int) bool {
 	return want == 0 || (want == unix.AF_INET) == ip.Is4()
 }
 
-// askFor asks the first name server: a name without a dot in its domains first.
+// askFor asks the name servers: for a name without a dot in their domains first.
 func (ns *Namespace) askFor(ctx context.Context, servers nameServers, name string, want int, timeout time.Duration) (netip.Addr, error) {
 	names := []string{name}
 	if !strings.Contains(name, ".") {
@@ -299,26 +299,48 @@ func (ns *Namespace) askFor(ctx context.Context, servers nameServers, name strin
 	deadline, why := time.Now().Add(timeout), ""
 	for _, n := range names {
 		for _, kind := range addressRecords[want] {
-			q := probe.DNSRequest{Dialing: probe.Dialing{To: servers.at[0]}, Name: n, Type: kind, Timeout: max(time.Until(deadline), time.Millisecond)}
-			r, err := ns.DNS(ctx, q)
+			r, at, err := ns.askInTurn(ctx, servers.at, n, kind, deadline)
 			if err != nil {
 				return netip.Addr{}, err
 			}
 			if r.Err != nil {
-				return netip.Addr{}, &UnknownHost{name, fmt.Sprintf("%s: %v", q.To, r.Err)}
+				return netip.Addr{}, &UnknownHost{name, fmt.Sprintf("%s: %v", at, r.Err)}
 			}
 			for _, a := range r.Answers {
 				if ip, err := netip.ParseAddr(a.Data); err == nil && a.Type == kind {
 					return ip, nil
 				}
 			}
-			if why = fmt.Sprintf("%s says %s", q.To, r.RCode); r.RCode == "NOERROR" {
-				why = fmt.Sprintf("%s has no address for it", q.To)
+			if why = fmt.Sprintf("%s says %s", at, r.RCode); r.RCode == "NOERROR" {
+				why = fmt.Sprintf("%s has no address for it", at)
 			}
 		}
 	}
 	return netip.Addr{}, &UnknownHost{name, why}
 }
+
+// maxServers is how many name servers are asked (MAXNS of resolv.conf(5)).
+const maxServers = 3
+
+// askInTurn asks one name server after the other, as resolv.conf(5) says, until one has
+// an answer, and returns what the last one that was asked said. Each gets its share of
+// the time that is left.
+func (ns *Namespace) askInTurn(ctx context.Context, servers []netip.AddrPort, name, kind string, deadline time.Time) (r probe.DNSResult, at netip.AddrPort, err error) {
+	servers = servers[:min(len(servers), maxServers)]
+	for i := range servers {
+		at = servers[i]
+		share := time.Until(deadline) / time.Duration(len(servers)-i)
+		q := probe.DNSRequest{Dialing: probe.Dialing{To: at}, Name: name, Type: kind, Timeout: max(share, time.Millisecond)}
+		if r, err = ns.DNS(ctx, q); err != nil || r.Err == nil && !declines[r.RCode] {
+			break
+		}
+	}
+	return r, at, err
+}
+
+// declines are the codes by which a server says that it cannot answer, so that the next
+// is asked, as the resolver of glibc does (res_send.c); NXDOMAIN is an answer.
+var declines = map[string]bool{"SERVFAIL": true, "NOTIMP": true, "REFUSED": true}
 
 // addressRecords are the types of records with addresses of a family, 0 for either.
 var addressRecords = map[int][]string{0: {"A", "AAAA"}, unix.AF_INET: {"A"}, unix.AF_INET6: {"AAAA"}}
