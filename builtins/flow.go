@@ -118,7 +118,8 @@ func (env *Env) failure(err error) *Record {
 		field{"kind", starlark.String(kind)}, field{"pos", pos}, field{"hint", hint})
 }
 
-// KindArgument marks errors in a name=value of the command line.
+// KindArgument marks errors in a name=value of the command line: one that the script does
+// not ask for, or whose value does not fit.
 const KindArgument = "argument"
 
 func param(c *Call) (starlark.Value, error) {

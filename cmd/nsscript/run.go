@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.starlark.net/starlark"
 	"golang.org/x/sys/unix"
 
 	"nsscript/builtins"
@@ -338,8 +339,8 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 	status := exitOK
 	var stop *builtins.Stop
 	var skip *builtins.Skip
-	var bad *script.BadArgument
 	var e *lab.Error
+	errors.As(result.Err, &e)
 	switch err := result.Err; {
 	case err == nil, errors.As(err, &stop):
 		if result.Failed > 0 {
@@ -361,18 +362,18 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 		return exitInterrupted
 	case errors.Is(err, unix.EPIPE):
 		return exitBrokenPipe // as if SIGPIPE had ended it: nobody reads on
-	case errors.As(err, &bad):
-		fmt.Fprintln(os.Stderr, "nsscript: "+r.Explain(err))
+	case e != nil && e.Kind == builtins.KindArgument:
+		if errors.As(err, new(*starlark.EvalError)) {
+			fmt.Fprintln(os.Stderr, paint(red, r.Explain(err)))
+		} else { // no place in the script: it is about the command line alone
+			fmt.Fprintln(os.Stderr, "nsscript: "+r.Explain(err))
+		}
 		return exitUsage
 	default:
 		fmt.Fprintln(os.Stderr, paint(red, r.Explain(err)))
 		status = exitError
-		switch {
-		case !errors.As(err, &e):
-		case e.Kind == lab.KindMissing:
+		if e != nil && e.Kind == lab.KindMissing {
 			status = exitCannot
-		case e.Kind == builtins.KindArgument:
-			return exitUsage
 		}
 	}
 	if s.quiet {

@@ -14,6 +14,7 @@ import (
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
+	"nsscript/builtins"
 	"nsscript/builtins/std"
 	"nsscript/runtime/lab"
 )
@@ -122,16 +123,10 @@ func (r *Runner) refuseUnknown(path string, known map[string]bool) error {
 		if near := lab.Nearest(arg, names); near != "" {
 			hint = "did you mean " + near + "="
 		}
-		return &BadArgument{lab.Usage(hint, "%s has no parameter %s", path, arg)}
+		return &lab.Error{Kind: builtins.KindArgument, Op: fmt.Sprintf("%s has no parameter %s", path, arg), Hint: hint}
 	}
 	return nil
 }
-
-// BadArgument is a name=value that does not fit the script.
-type BadArgument struct{ Err error }
-
-func (b *BadArgument) Error() string { return b.Err.Error() }
-func (b *BadArgument) Unwrap() error { return b.Err }
 
 // declared collects the names of param("name", …) calls. Files that cannot be
 // read or parsed are left to the run, which says where.
