@@ -107,7 +107,8 @@ func faultSpecs() []*Spec {
 			Name: "partition", Family: familyShaping, Returns: "fault: kind what active undo() heal()", Like: "nft add table netdev …",
 			Doc: "Drops every frame between two groups of namespaces, whatever lies between them (switches, routers, tunnels), until .heal(). Inside of a group nothing changes. " +
 				"Members know frames of the other group by the MAC addresses of its links and by its IP addresses, those that come later included; each drops what comes in from it, and what goes out to it, " +
-				"by a table of nftables of its own that other programs can neither change nor flush. Whoever translates both addresses (NAT with a forwarded port) hides who sent a packet. " +
+				"by a table of nftables of its own that other programs can neither change nor flush. A packet of which a router between the groups translates both addresses (masquerade and a forwarded port) names neither the sender " +
+				"to the receiver nor the receiver to the sender: it passes. " +
 				"With one_way=True only what the first group sends to the second is dropped, but for ARP and what finds neighbours in IPv6: the other direction needs them.",
 			Params: []Param{required("a", tNamespaces, "one side"), required("b", tNamespaces, "the other side"),
 				keyword("one_way", tBool, "False", "only from a to b")},

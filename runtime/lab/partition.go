@@ -25,7 +25,8 @@ import (
 // other group, in a table of its own (see firewall.Fence): it knows frames of neighbours
 // by their MAC addresses, and what came through routers by its IP addresses, on its way
 // in as well as on its way out, where a translator (NAT) in between has not changed them
-// yet. The members' links and addresses are followed: what comes later is fenced, too.
+// yet. Where a translator changes both addresses neither fence sees the other group in
+// the packet, which passes. The members' links and addresses are followed: what comes later is fenced, too.
 //
 // The tables belong to sockets (NFT_TABLE_F_OWNER): `nft flush ruleset` leaves them
 // alone, and the kernel takes them away should the process die.
