@@ -71,6 +71,8 @@ func optionType(o *lab.Option) *Type {
 		return listTyped[int](tByte, "a list of numbers", "[0, 1, 2]")
 	case lab.Class:
 		return tClass
+	case lab.Curve:
+		return tCurve
 	case lab.Seed:
 		return tSeed
 	}

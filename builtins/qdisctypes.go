@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.starlark.net/starlark"
 
@@ -76,6 +77,38 @@ var tSize = &Type{Name: "bytes, or a size with a unit", Good: `"64kb"`, Convert:
 		return nil, fmt.Errorf("%q is no whole number of bytes up to 4 GiB", s)
 	}
 	return int(f), nil
+}}
+
+// tCurve is a service curve: (m1, d, m2), or a rate alone.
+var tCurve = &Type{Name: "a rate, or (rate, time, rate)", Good: `("5mbit", "10ms", "1mbit")`, Convert: func(c *Call, v starlark.Value) (any, error) {
+	t, ok := v.(starlark.Tuple)
+	if !ok {
+		m2, err := tBitrate.Convert(c, v)
+		if err != nil {
+			return nil, err
+		}
+		return []float64{0, 0, m2.(float64)}, nil
+	}
+	if len(t) != 3 {
+		return nil, errType
+	}
+	curve := make([]float64, 3)
+	for i, part := range []*Type{tBitrate, tUnitDuration, tBitrate} {
+		if n, ok := t[i].(starlark.Int); ok && n.Sign() == 0 { // no rate has that, but a slope
+			continue
+		}
+		x, err := part.Convert(c, t[i])
+		if err != nil {
+			return nil, err
+		}
+		switch x := x.(type) {
+		case float64:
+			curve[i] = x
+		case time.Duration:
+			curve[i] = x.Seconds()
+		}
+	}
+	return curve, nil
 }}
 
 // tSeed is a number of 64 bits without a sign.

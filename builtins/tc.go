@@ -18,7 +18,7 @@ func tcSpecs() []*Spec {
 	return []*Spec{
 		{
 			Name: "tc.qdisc", Family: familyShaping, Returns: returnsShaping, Like: "tc qdisc replace dev LINK root KIND …",
-			Doc: "Gives a link a queueing discipline of any kind that the kernel has, with the options of tc(8): of those with a builtin, of pfifo, bfifo, codel and pie, and without options any other." + inPlace,
+			Doc: "Gives a link a queueing discipline of any kind that the kernel has, with the options of tc(8): of those with a builtin, of pfifo, bfifo, codel, pie, choke and hfsc, and without options any other." + inPlace,
 			Params: []Param{required("link", tLink, "whose packets"), required("kind", tQdiscKind, "which"), keyword("parent", tTcPlace, "\"root\"", "the class that it is below"),
 				keyword("handle", tHandle, "", "its number, in hexadecimal; the next that is free unless given"), {Name: "options", Type: tAny, Keywords: true, Doc: "those of the kind"}},
 			Example: "a, b = veth(\"a\", \"b\", up=True)\nq = tc.qdisc(a, \"pfifo\", limit=77)\nexpect.eq((a.qdiscs[0].kind, a.qdiscs[0].options[\"limit\"]), (\"pfifo\", 77))\n" +
@@ -35,7 +35,7 @@ func tcSpecs() []*Spec {
 		},
 		{
 			Name: "tc.class_", Family: familyShaping, Returns: returnsShaping, Like: "tc class replace dev LINK parent PARENT classid ID KIND …",
-			Doc: "Makes a class of a queueing discipline of a link (htb, drr), or changes the one that is there. link.classes lists them, each with .stats. " +
+			Doc: "Makes a class of a queueing discipline of a link (htb, drr, qfq, hfsc), or changes the one that is there. link.classes lists them, each with .stats. " +
 				"undo() takes it away again, or makes it what it was.",
 			Params: []Param{required("link", tLink, "whose packets"), required("kind", tQdiscKind, "that of the qdisc"),
 				{Name: "parent", Type: tTcPlace, Required: true, KeywordOnly: true, Doc: "the qdisc or class that it is below"},

@@ -167,16 +167,24 @@ func checkPrio(_ *Link, c chosen) error {
 	return nil
 }
 
-// sfqKind is struct tc_sfq_qopt_v1, without what makes it RED.
+// sfqKind is struct tc_sfq_qopt_v1.
 func sfqKind() *QdiscKind {
-	return &QdiscKind{Name: "sfq", Options: []*Option{
-		{Name: "limit", Doc: "how many packets wait at most, 127 unless given", Value: packets()},
+	return &QdiscKind{Name: "sfq", lasting: func(data []byte) int { return bit(word32(data, sfqMin) != 0) }, Options: []*Option{
+		{Name: "limit", Doc: "how many packets wait at most, 127 unless given", Value: Number{Size: 4, Min: 2, Max: math.MaxInt32}},
 		{Name: "perturb", Doc: "after how long flows are spread anew, in seconds", Value: Span{Unit: time.Second}},
 		{Name: "quantum", Doc: "bytes that a flow sends before the next has its turn", Value: Bytes{1, math.MaxInt32}},
 		{Name: "flows", Doc: "how many flows there can be, 127 unless given", Value: Number{Size: 4, Min: 1, Max: 65408}},
 		{Name: "divisor", Doc: "among how many places flows are spread: a power of 2", Value: Number{Size: 4, Min: 1, Max: 65536}},
-		{Name: "depth", Doc: "how many packets of one flow wait at most", Value: Number{Size: 4, Min: 1, Max: math.MaxInt32}},
+		{Name: "depth", Doc: "how many packets of one flow wait at most, 127 unless given", Value: Number{Size: 4, Min: 1, Max: 127}},
 		{Name: "headdrop", Doc: "drop the oldest packet of a flow, not the latest", Value: eitherWord(4, "", "headdrop")},
+		{Name: "redflowlimit", Doc: "RED within each flow: how many bytes of one wait at most, of which min and max are shares; the kernel does not tell it again", Value: Bytes{1, math.MaxInt32}},
+		{Name: "min", Doc: "of RED: at so many bytes, on average, packets begin to be marked or dropped, a third of max unless given", Value: Bytes{1, math.MaxInt32}},
+		{Name: "max", Doc: "of RED: at so many, all with probability, a quarter of redflowlimit unless given", Value: Bytes{1, math.MaxInt32}},
+		{Name: "avpkt", Doc: "of RED: how many bytes a packet has on average, 1000 unless given", Value: Bytes{1, 65535}},
+		{Name: "burst", Doc: "of RED: how many packets may come at once, (2·min + max) / (3·avpkt) unless given", Value: packets()},
+		{Name: "probability", Doc: "of RED: the share of packets at max, 2% unless given", Value: Share{Fraction: true}},
+		{Name: "ecn", Doc: "of RED: mark packets instead of dropping them, where they understand that", Value: eitherWord(1, "", "ecn")},
+		{Name: "harddrop", Doc: "of RED: drop packets beyond max also where they could be marked", Value: eitherWord(1, "", "harddrop")},
 	}, words: func(c chosen) (words []string) {
 		for _, o := range c.options {
 			if o.Name == "perturb" { // which tc takes without a unit
@@ -190,10 +198,11 @@ func sfqKind() *QdiscKind {
 		if n := c.number("divisor"); n&(n-1) != 0 {
 			return inOption("divisor", Usage("it is a power of 2, up to 65536", "%d is none", n))
 		}
-		return nil
+		return checkSFQ(c)
 	}, encode: func(c chosen) []byte {
 		n := func(name string) uint32 { return uint32(c.number(name)) }
 		b := words32(n("quantum"), uint32(c.span("perturb")/time.Second), n("limit"), n("divisor"), n("flows"), n("depth"), uint32(bit(c.on("headdrop"))))
+		b = append(b, sfqRED(c)...)
 		return append(b, make([]byte, sizeofSFQ-len(b))...)
 	}, decode: func(b []byte) (options []QdiscOption) {
 		for i, name := range []string{"quantum", "perturb", "limit", "divisor", "flows", "depth"} {
@@ -207,153 +216,6 @@ func sfqKind() *QdiscKind {
 		if word32(b, 6) != 0 {
 			options = append(options, QdiscOption{"headdrop", true})
 		}
-		return options
+		return append(options, decodeSFQRED(b)...)
 	}}
-}
-
-// sizeofSFQ is that of struct tc_sfq_qopt_v1.
-const sizeofSFQ = 72
-
-// redKind is tc-red(8).
-func redKind() *QdiscKind {
-	return &QdiscKind{Name: "red", check: checkRED, encode: encodeRED, decode: decodeRED, Options: []*Option{
-		{Name: "limit", Doc: "how many bytes wait at most", Required: true, Value: Bytes{1, math.MaxInt32}},
-		{Name: "avpkt", Doc: "how many bytes a packet has on average", Required: true, Value: Bytes{1, 65535}},
-		{Name: "min", Doc: "at so many bytes, on average, packets begin to be marked or dropped: a third of max unless given", Value: Bytes{1, math.MaxInt32}},
-		{Name: "max", Doc: "at so many, all with probability: a quarter of limit unless given", Value: Bytes{1, math.MaxInt32}},
-		{Name: "probability", Doc: "the share of them at max, 2% unless given", Value: Share{Fraction: true}},
-		{Name: "burst", Doc: "how many packets may come at once: (2·min + max) / (3·avpkt) unless given", Value: packets()},
-		{Name: "bandwidth", Doc: "how fast the link is, for the time in which it is idle: 10mbit unless given", Value: Rate{4}},
-		{Name: "ecn", Doc: "mark packets instead of dropping them, where they understand that", Value: eitherWord(1, "", "ecn")},
-		{Name: "harddrop", Doc: "drop packets beyond max also where they could be marked", Value: eitherWord(1, "", "harddrop")},
-		{Name: "adaptive", Doc: "change the probability so that the queue stays between min and max", Value: eitherWord(1, "", "adaptive")},
-		{Name: "nodrop", Doc: "never drop early what cannot be marked", Value: eitherWord(1, "", "nodrop")},
-	}}
-}
-
-// red is what the options of red come to, as tc reckons it.
-type red struct {
-	limit, min, max, avpkt, burst int
-	probability                   float64
-	wlog, plog, scell             int
-	idle                          []byte // by how much the average falls while the link is idle
-}
-
-func redOf(c chosen) (r red, err error) {
-	r = red{limit: c.number("limit"), min: c.number("min"), max: c.number("max"), avpkt: c.number("avpkt"), burst: c.number("burst"), probability: 0.02}
-	if p := c.float("probability"); p > 0 {
-		r.probability = p
-	}
-	if r.max == 0 {
-		if r.max = r.limit / 4; r.min > 0 {
-			r.max = r.min * 3
-		}
-	}
-	if r.min == 0 {
-		r.min = r.max / 3
-	}
-	if r.burst == 0 {
-		r.burst = (2*r.min + r.max) / (3 * r.avpkt)
-	}
-	rate := uint64(10e6 / 8)
-	if f := c.float("bandwidth"); f > 0 {
-		rate = bytesPerSecond(f)
-	}
-	switch {
-	case r.min >= r.max:
-		return r, Usage("leave one of them out", "min %d is not less than max %d", r.min, r.max)
-	case r.max > r.limit:
-		return r, Usage("it is at most limit", "max %d is more than limit %d", r.max, r.limit)
-	}
-	if r.wlog = r.average(); r.wlog < 0 {
-		return r, inOption("burst", Usage("it is more than min / avpkt", "%d packets are too few", r.burst))
-	}
-	for p := r.probability / float64(r.max-r.min); r.plog < 32 && p <= 1; p *= 2 {
-		r.plog++
-	}
-	return r, r.damp(rate)
-}
-
-// average is how slowly the average follows the queue, so that a burst passes
-// (tc_red_eval_ewma); -1 when none does.
-func (r *red) average() int {
-	a := float64(r.burst) + 1 - float64(r.min)/float64(r.avpkt)
-	if a < 1 {
-		return -1
-	}
-	w := 0.5
-	for wlog := 1; wlog < 32; wlog, w = wlog+1, w/2 {
-		if a <= (1-math.Pow(1-w, float64(r.burst)))/w {
-			return wlog
-		}
-	}
-	return -1
-}
-
-// damp makes the table of how the average falls (tc_red_eval_idle_damping).
-func (r *red) damp(rate uint64) error {
-	lw := -math.Log(1-1/float64(int(1)<<r.wlog)) / float64(xmitTime(rate, r.avpkt))
-	most := 31 / lw
-	for r.scell = 0; r.scell < 32 && most/float64(int(1)<<r.scell) >= 512; r.scell++ {
-	}
-	if r.scell == 32 {
-		return inOption("bandwidth", Usage("", "it is too small for packets of %d bytes", r.avpkt))
-	}
-	r.idle = make([]byte, 256)
-	for i := 1; i < 255; i++ {
-		r.idle[i] = byte(min(float64(i<<r.scell)*lw, 31))
-	}
-	r.idle[255] = 31
-	return nil
-}
-
-func checkRED(_ *Link, c chosen) error {
-	_, err := redOf(c)
-	return err
-}
-
-// redFlags are TC_RED_* by option.
-var redFlags = []string{"ecn", "harddrop", "adaptive", "nodrop"}
-
-// encodeRED makes struct tc_red_qopt, the table and what is beside them.
-func encodeRED(c chosen) []byte {
-	r, _ := redOf(c) // which checkRED found well
-	var flags uint32
-	for i, name := range redFlags {
-		if c.on(name) {
-			flags |= 1 << i
-		}
-	}
-	historic := flags
-	if flags > 7 { // all of them have to be in the later attribute
-		historic = 0
-	}
-	parms := append(words32(uint32(r.limit), uint32(r.min), uint32(r.max)), byte(r.wlog), byte(r.plog), byte(r.scell), byte(historic))
-	list := []*nl.RtAttr{nl.NewRtAttr(1, parms), nl.NewRtAttr(2, r.idle), nl.NewRtAttr(3, nl.Uint32Attr(uint32(r.probability*(1<<32))))}
-	if flags > 7 {
-		list = append(list, nl.NewRtAttr(4, words32(flags, 15))) // TCA_RED_FLAGS, a struct nla_bitfield32
-	}
-	return serialize(list)
-}
-
-// decodeRED leaves out what the kernel does not say: avpkt, burst and bandwidth.
-func decodeRED(b []byte) (options []QdiscOption) {
-	var flags uint32
-	for kind, v := range attributes(b) {
-		switch {
-		case kind == 1 && len(v) >= 16:
-			options = append(options, QdiscOption{"limit", int(u32(v))}, QdiscOption{"min", int(u32(v[4:]))}, QdiscOption{"max", int(u32(v[8:]))})
-			flags |= uint32(v[15])
-		case kind == 3:
-			options = append(options, QdiscOption{"probability", float64(u32(v)) / (1 << 32)})
-		case kind == 4:
-			flags |= u32(v)
-		}
-	}
-	for i, name := range redFlags {
-		if flags&(1<<i) != 0 {
-			options = append(options, QdiscOption{name, true})
-		}
-	}
-	return options
 }

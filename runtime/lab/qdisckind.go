@@ -24,6 +24,8 @@ type QdiscKind struct {
 	// lasting are the parts of the options that a change does not take away again, a bit
 	// for each; nil for none.
 	lasting func(data []byte) (parts int)
+	// fixed are the parts of a class's options that a change neither adds nor takes away.
+	fixed func(data []byte) (parts int)
 	// check refuses options that do not go together; nil refuses none.
 	check func(k *Link, c chosen) error
 	// complete adds what is to be said where the script leaves it out.
@@ -42,7 +44,7 @@ var qdiscKinds = sync.OnceValue(func() []*QdiscKind {
 		netemKind(), tbfKind(), htbKind(), fqCodelKind(), fqKind(), cakeKind(), prioKind(), sfqKind(), redKind(),
 		{Name: "ingress", Ingress: true}, {Name: "clsact", Ingress: true},
 		fifoKind("pfifo", Number{Size: 4, Max: math.MaxUint32}), fifoKind("bfifo", Bytes{0, math.MaxUint32}),
-		codelKind(), pieKind(), drrKind(), {Name: "multiq"}, {Name: "pfifo_fast"}, {Name: "noqueue"}, {Name: "mq"},
+		codelKind(), pieKind(), chokeKind(), drrKind(), qfqKind(), hfscKind(), {Name: "multiq"}, {Name: "pfifo_fast"}, {Name: "noqueue"}, {Name: "mq"},
 	}
 })
 

@@ -250,6 +250,9 @@ func (k *Link) SetClass(ctx context.Context, s QdiscSpec) (*Shaping, error) {
 		return nil, err
 	}
 	n := tcNode{what: "class", kind: s.Kind.Name, handle: handle, parent: parent, data: s.Kind.data(c), words: s.Kind.wordsOf(c)}
+	if err := s.Kind.changes(before, n); err != nil {
+		return nil, err
+	}
 	if err := k.putNode(ctx, "replace", n); err != nil {
 		return nil, k.qdiscError(err, &n)
 	}
@@ -257,6 +260,20 @@ func (k *Link) SetClass(ctx context.Context, s QdiscSpec) (*Shaping, error) {
 	made := &Shaping{Links: []*Link{k}, Handle: tcHandle(handle), back: []undo{func(ctx context.Context) error { return k.restoreClass(ctx, before, n) }}}
 	k.ns.lab.onUndo(made.Undo)
 	return made, nil
+}
+
+// changes refuses a change of a class that there is by parts that the kernel neither
+// adds nor takes away.
+func (q *QdiscKind) changes(before []tcNode, n tcNode) error {
+	if q.fixed == nil {
+		return nil
+	}
+	for _, is := range before {
+		if is.what == "class" && is.handle == n.handle && q.fixed(is.data) != q.fixed(n.data) {
+			return Usage("delete it first", "class %s has %s, and the kernel does not change which curves a class has", n.name(), strings.Join(is.words, " "))
+		}
+	}
+	return nil
 }
 
 // tcNode is a qdisc, a class or a filter as it can be made again: the kernel's own
@@ -332,7 +349,7 @@ func (k *Link) queueing() ([]tcNode, error) {
 			return nil, err
 		}
 		for _, q := range classes {
-			if q.kind() != nil { // of other kinds, they come with the qdisc
+			if q.kind() != nil && q.handle&0xffff != 0 { // others come with the qdisc
 				all = append(all, q.node("class"))
 			}
 		}
