@@ -38,12 +38,8 @@ func bridgeAttrs(info *lab.LinkInfo) []string {
 func (l *Link) bridged(name string, info *lab.LinkInfo) (starlark.Value, error) {
 	switch name {
 	case "ports":
-		ports, err := l.link.Ports()
-		var list []starlark.Value
-		for _, p := range ports {
-			list = append(list, &Link{p, l.env})
-		}
-		return starlark.NewList(list), err
+		ports, infos, err := l.link.Ports()
+		return l.env.linkRows(ports, infos), err
 	case "bridge_port":
 		return l.env.bridgePort(l.link)
 	case "vlans":

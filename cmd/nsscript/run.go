@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"go.starlark.net/starlark"
 	"golang.org/x/sys/unix"
 
 	"nsscript/builtins"
@@ -363,11 +362,11 @@ func (s *settings) conclude(r *script.Runner, result script.Result, paint func(i
 	case errors.Is(err, unix.EPIPE):
 		return exitBrokenPipe // as if SIGPIPE had ended it: nobody reads on
 	case e != nil && e.Kind == builtins.KindArgument:
-		if errors.As(err, new(*starlark.EvalError)) {
-			fmt.Fprintln(os.Stderr, paint(red, r.Explain(err)))
-		} else { // no place in the script: it is about the command line alone
-			fmt.Fprintln(os.Stderr, "nsscript: "+r.Explain(err))
+		text := r.Explain(err)
+		if strings.HasPrefix(text, "error:") { // no place in the script: it is about the command line alone
+			text = "nsscript: " + text
 		}
+		fmt.Fprintln(os.Stderr, paint(red, text))
 		return exitUsage
 	default:
 		fmt.Fprintln(os.Stderr, paint(red, r.Explain(err)))

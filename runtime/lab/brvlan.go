@@ -405,7 +405,7 @@ func (k *Link) VLANs() ([]*VLAN, error) {
 
 // BridgeVLANs lists the VLANs of a bridge: those of its ports, and its own.
 func (k *Link) BridgeVLANs() ([]*VLAN, error) {
-	ports, err := k.Ports()
+	ports, _, err := k.Ports()
 	if err != nil {
 		return nil, err
 	}

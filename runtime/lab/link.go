@@ -396,22 +396,21 @@ func (k *Link) Parent() (*Link, error) {
 	return ns.linkAt(index), nil
 }
 
-// Ports lists the links whose master this is.
-func (k *Link) Ports() ([]*Link, error) {
+// Ports lists the links whose master this is, and what each is like.
+func (k *Link) Ports() (ports []*Link, infos []*LinkInfo, err error) {
 	if err := k.check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	links, infos, err := k.ns.Links()
+	links, all, err := k.ns.Links()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var ports []*Link
-	for n, info := range infos {
+	for n, info := range all {
 		if info.Master == k.index {
-			ports = append(ports, links[n])
+			ports, infos = append(ports, links[n]), append(infos, info)
 		}
 	}
-	return ports, nil
+	return ports, infos, nil
 }
 
 // setFlags starts a request that changes IFF_ flags of a link.
