@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -403,6 +404,18 @@ func put(list []*nl.RtAttr, a *nl.RtAttr, mask []byte) []*nl.RtAttr {
 	return append(list, a)
 }
 
+// lowerMTU is the hint where the link below lets no such large packets through.
+func (b *birth) lowerMTU(err error) string {
+	if b.lower == nil || b.MTU == 0 || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ERANGE) {
+		return ""
+	}
+	info, e := b.lower.Info()
+	if e != nil || b.MTU <= info.MTU {
+		return ""
+	}
+	return fmt.Sprintf("the MTU of %s is %d bytes, and no larger one goes on top of it", b.lower.name, info.MTU)
+}
+
 // failed says what the kernel did not accept.
 func (b *birth) failed(err error) error {
 	k, s := b.kind, &b.LinkSpec
@@ -439,7 +452,7 @@ func (b *birth) failed(err error) error {
 			return e
 		}
 	}
-	hint := mtuHint(err, s.MTU)
+	hint := cmp.Or(mtuHint(err, s.MTU), b.lowerMTU(err))
 	if errors.Is(err, unix.ELOOP) {
 		hint = "a bridge cannot be a port of another bridge"
 	}
