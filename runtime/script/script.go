@@ -82,6 +82,7 @@ type Runner struct {
 	files    map[string]*syntax.File
 	modules  map[string]*module // by path
 	loaded   map[string]*module // by the name in the load statement
+	steps    steps
 }
 
 // module is a loaded file: running, or done.
@@ -197,38 +198,6 @@ type located struct{ err, at error }
 
 func (l *located) Error() string { return l.err.Error() }
 func (l *located) Unwrap() error { return l.err }
-
-// thread makes a Starlark thread with the run's limits.
-func (r *Runner) thread(name string, fail context.CancelCauseFunc) *starlark.Thread {
-	t := &starlark.Thread{Name: name, Load: r.load}
-	t.OnMaxSteps = func(t *starlark.Thread) {
-		steps := t.ExecutionSteps()
-		switch {
-		case r.options.MaxSteps > 0 && steps >= r.options.MaxSteps:
-			stop(t, fail, fmt.Sprintf("the script took more than %d steps", r.options.MaxSteps), "--max-steps sets this limit")
-		case t.CallStackDepth() > maxDepth:
-			stop(t, fail, fmt.Sprintf("functions call each other %d deep", maxDepth), "a recursion without end?")
-		}
-		t.SetMaxExecutionSteps(r.nextLook(steps))
-		r.env.Yield()
-	}
-	t.SetMaxExecutionSteps(r.nextLook(0))
-	return t
-}
-
-func (r *Runner) nextLook(steps uint64) uint64 {
-	next := steps + quantum
-	if r.options.MaxSteps > 0 {
-		next = min(next, max(r.options.MaxSteps, steps+1))
-	}
-	return next
-}
-
-// stop ends the whole run because of a limit.
-func stop(t *starlark.Thread, fail context.CancelCauseFunc, what, hint string) {
-	fail(&lab.Error{Op: what, Kind: "limit", Err: builtins.ErrLimit, Hint: hint})
-	t.Cancel(what)
-}
 
 // watchMemory ends a run whose heap grows beyond its limit.
 func (r *Runner) watchMemory(ctx context.Context, fail context.CancelCauseFunc) {
