@@ -155,7 +155,7 @@ func TestCaptureTun(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := runIn(t, dir, `
-p = spawn(root, ["python3", "`+dir+`/tun.py"], ready=".", timeout="30s")
+p = spawn(root, ["python3", "`+dir+`/tun.py"], ready=".", timeout="120s")
 if "no tun" in p.output:
     skip(p.output)
 addr(root["tun9"], "10.9.0.1/24", "fd09::1/64")
